@@ -1,0 +1,177 @@
+/*
+ * The repository: deduplicated, compressed, encrypted snapshots in an object store. First version of
+ * the format (docs/format.md); version 1 may still change until it is declared final there.
+ *
+ * thread: one call per object at a time unless said otherwise
+ */
+#pragma once
+
+#include "common/base/buf.h"
+#include "common/base/name.h"
+#include "common/base/secret.h"
+#include "common/base/time.h"
+
+enum {
+    FX_ID_BYTES = 32,
+    FX_CHUNK_MIN_BYTES = 128 * 1024, /* of content-defined chunks, but for the last of a file */
+    FX_CHUNK_MAX_BYTES = 4 * 1024 * 1024,
+    FX_SNAPSHOT_ID_TEXT_BYTES = 65,
+};
+
+/* HMAC-SHA-256 of a chunk's content under the scope's id key. */
+typedef struct fx_chunk_id {
+    unsigned char bytes[FX_ID_BYTES];
+} fx_chunk_id;
+
+typedef struct fx_repository_key fx_repository_key;
+
+/* Draws a scope's keys and writes the key file (mode 0600). errors: EXISTS (never replaces one), DENIED, NO_SPACE */
+FX_MUST_USE fx_code fx_repository_key_create(const char *path, fx_err *err);
+/* errors: NOT_FOUND, DENIED (also when others may read the file), INVALID */
+FX_MUST_USE fx_code
+fx_repository_key_load(const char *path, fx_repository_key **out_key, fx_err *err);
+void fx_repository_key_free(fx_repository_key *key);
+FX_DEFINE_AUTO(fx_repository_key);
+
+typedef struct fx_repository fx_repository;
+
+/* errors: EXISTS (there is a repository already) and what the store reports */
+FX_MUST_USE fx_code
+fx_repository_create(const char *url, const fx_repository_key *key, fx_err *err);
+
+/*
+ * `key` NULL: only what needs no key (fx_repository_list). Borrows `key` until freed.
+ * errors: NOT_FOUND (no repository there), WRONG_KEY, UNSUPPORTED (newer format)
+ */
+FX_MUST_USE fx_code fx_repository_open(
+    const char *url, const fx_repository_key *key, fx_repository **out_repository, fx_err *err);
+void fx_repository_free(fx_repository *repository);
+FX_DEFINE_AUTO(fx_repository);
+
+/* ---- snapshots --------------------------------------------------------------------------------- */
+
+/* The readable header of a snapshot object. Lists of them are owned by the caller. */
+typedef struct fx_snapshot {
+    char id[FX_SNAPSHOT_ID_TEXT_BYTES]; /* SHA-256 of the object, hex */
+    fx_name host;
+    char source[128];     /* name of the data set: "files:app-data", "postgres:orders-db" */
+    char kind[32];        /* "files", "postgres" */
+    fx_wall began;        /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
+    fx_wall ended;
+    uint64_t file_count;
+    uint64_t size_bytes;  /* of the saved data */
+    uint64_t added_bytes; /* what it added to the store */
+    uint32_t warning_count;
+    char note[1024];      /* kind-specific, readable: JSON object text or "" */
+} fx_snapshot;
+
+typedef struct fx_snapshot_list {
+    fx_snapshot *items; /* oldest first, by `began` */
+    size_t count;
+} fx_snapshot_list;
+void fx_snapshot_list_free(fx_snapshot_list *list);
+
+/* Reads the headers; needs no key. Objects that cannot be read are counted, not fatal. */
+FX_MUST_USE fx_code fx_repository_list(
+    fx_repository *repository,
+    fx_snapshot_list *out_list,
+    size_t *out_unreadable_count,
+    fx_err *err);
+
+/*
+ * Finds one by id, unambiguous prefix of at least 8 digits, or "latest" (of `source` and `host` where
+ * they are not NULL, and not after `before` unless that is 0). errors: NOT_FOUND, INVALID (ambiguous)
+ */
+FX_MUST_USE fx_code fx_repository_find(
+    fx_repository *repository,
+    const char *which,
+    const char *source,
+    const char *host,
+    fx_wall before,
+    fx_snapshot *out_snapshot,
+    fx_err *err);
+
+/* ---- writing ----------------------------------------------------------------------------------- */
+
+typedef struct fx_writer fx_writer;
+
+/* Puts a lease, loads the index. Chunks are stored as they come; nothing counts until the commit. */
+FX_MUST_USE fx_code
+fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err);
+
+/* Without a commit before it, leaves only unreferenced packs behind, which a later collection takes. */
+void fx_writer_free(fx_writer *writer);
+FX_DEFINE_AUTO(fx_writer);
+
+typedef enum fx_chunk_kind { FX_CHUNK_DATA, FX_CHUNK_TREE } fx_chunk_kind;
+
+/* Stores a chunk unless it is known; at most FX_CHUNK_MAX_BYTES. */
+FX_MUST_USE fx_code fx_writer_add_chunk(
+    fx_writer *writer, fx_chunk_kind kind, fx_bytes content, fx_chunk_id *out_id, fx_err *err);
+
+/*
+ * Makes packs and index durable, then puts the snapshot object, which alone commits. `header` gives
+ * host to note; id, sizes added are filled in. `root` is the tree's root chunk.
+ */
+FX_MUST_USE fx_code fx_writer_commit(
+    fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err);
+
+/* ---- reading ----------------------------------------------------------------------------------- */
+
+/* The root tree of a snapshot. errors: NOT_FOUND, DAMAGED, WRONG_KEY */
+FX_MUST_USE fx_code fx_repository_snapshot_root(
+    fx_repository *repository, const char *snapshot_id, fx_chunk_id *out_root, fx_err *err);
+
+/*
+ * Gives a chunk's content, authenticated and with its id computed again.
+ * errors: NOT_FOUND (naming the chunk), DAMAGED (naming the pack), WRONG_KEY
+ * thread: any
+ */
+FX_MUST_USE fx_code fx_repository_read_chunk(
+    fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err);
+
+/* ---- named streams: closed WAL segments, timeline histories --------------------------------------- */
+
+/*
+ * Stores encrypted content under an ordered readable name ("wal/SYSTEM/000000010000000000000004"),
+ * durable on return. Content equal to what is there already is success; other content: EXISTS.
+ * units: content at most FX_NAMED_MAX_BYTES
+ */
+enum { FX_NAMED_MAX_BYTES = 64 * 1024 * 1024 };
+FX_MUST_USE fx_code fx_repository_put_named(
+    fx_repository *repository, const char *name, fx_bytes content, fx_err *err);
+/* errors: NOT_FOUND, DAMAGED, WRONG_KEY */
+FX_MUST_USE fx_code fx_repository_get_named(
+    fx_repository *repository, const char *name, fx_buf *out_content, fx_err *err);
+
+typedef void (*fx_named_visit)(void *ctx, const char *name);
+/* In order of name; needs no key. */
+FX_MUST_USE fx_code fx_repository_list_named(
+    fx_repository *repository, const char *prefix, fx_named_visit visit, void *ctx, fx_err *err);
+
+/* ---- verification -------------------------------------------------------------------------------- */
+
+typedef struct fx_verify_report {
+    uint64_t pack_count;
+    uint64_t chunk_count;
+    uint64_t snapshot_count;
+    uint64_t named_count;
+    uint64_t read_bytes;
+    uint64_t damage_count;
+} fx_verify_report;
+
+/* Called once a finding: what is damaged, and for snapshots that it makes unrestorable, which. */
+typedef void (*fx_verify_finding)(void *ctx, const char *text);
+
+/*
+ * Structure: every object is named by its hash where it should be, every snapshot's tree is complete in
+ * the index and every index entry's pack is there with that size. With `read_data` also every blob is
+ * opened. FX_OK when nothing is damaged, else DAMAGED with the first finding.
+ */
+FX_MUST_USE fx_code fx_repository_verify(
+    fx_repository *repository,
+    bool read_data,
+    fx_verify_finding finding,
+    void *ctx,
+    fx_verify_report *out_report,
+    fx_err *err);
