@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "common/base/lsn.h"
 #include "common/base/name.h"
 #include "common/base/time.h"
 
@@ -25,11 +26,6 @@ enum {
 typedef struct {
     uint64_t value;
 } fx_epoch;
-
-/* Position in the WAL. */
-typedef struct {
-    uint64_t value;
-} fx_lsn;
 
 /* etcd's revision of a key's last change; 0: the key is absent. */
 typedef struct {
