@@ -10,27 +10,8 @@
 
 enum { FX_API_HISTORY_MAX = 100, FX_VERDICT_BYTES = 32 };
 
-typedef struct fx_evidence {
-    fx_name observer_region;
-    fx_name observer;
-    fx_name subject;
-    char fact[FX_REASON_BYTES];
-} fx_evidence;
-
 /* Why: what a decision was taken on, as the ledger keeps it (ledger.Decision). */
-typedef struct fx_decision_record {
-    fx_id id;
-    fx_wall decided;
-    fx_name coordinator;
-    uint64_t term;
-    fx_revision ledger_revision;
-    fx_name service;
-    char verdict[FX_VERDICT_BYTES];
-    char reason[FX_REASON_BYTES];
-    fx_evidence evidence[FX_EVIDENCE_MAX];
-    size_t evidence_count;
-    fx_id plan;
-} fx_decision_record;
+typedef fx_decision fx_decision_record;
 
 /*
  * All callbacks run on the API's one thread, which every client waits for: read_state must not do

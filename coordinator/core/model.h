@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <string.h>
+
 #include "common/base/lsn.h"
 #include "common/base/name.h"
 #include "common/base/time.h"
@@ -16,11 +18,12 @@ enum {
     FX_COORDINATOR_MAX = 9,
     FX_RESULT_MAX = 16,
     FX_EVIDENCE_MAX = 32,
-    FX_ID_TEXT_BYTES = 48,
+    FX_ID_TEXT_BYTES = 64,
     FX_REASON_BYTES = 256,
     FX_ENDORSEMENT_MAX = 5,
     FX_SIGNATURE_BYTES = 64,
     FX_ORDER_MAX_BYTES = 2048,
+    FX_INCARNATION_BYTES = 16,
 };
 
 typedef struct {
@@ -36,13 +39,15 @@ typedef struct fx_id {
     char text[FX_ID_TEXT_BYTES];
 } fx_id;
 
-/* ---- the ledger ---------------------------------------------------------------------------------- */
+/* ---- the ledger
+ * ---------------------------------------------------------------------------------- */
 
 typedef struct fx_leader {
     fx_revision revision;
     fx_name coordinator; /* none: nobody leads */
     fx_name region;
     uint64_t term;
+    unsigned char incarnation[FX_INCARNATION_BYTES]; /* of the process that leads */
 } fx_leader;
 
 typedef struct fx_beat {
@@ -161,6 +166,10 @@ typedef struct fx_plan {
     fx_step steps[FX_STEP_MAX];
     size_t step_count;
     char outcome[FX_REASON_BYTES];
+    /* Observed, not agreed: arrival of the first answer that showed this plan, and its current
+     * step. */
+    fx_mono seen_since;
+    fx_mono step_since;
 } fx_plan;
 
 typedef struct fx_request {
@@ -177,10 +186,57 @@ typedef struct fx_request {
     char result_detail[FX_REASON_BYTES];
 } fx_request;
 
+typedef struct fx_evidence {
+    fx_name observer_region;
+    fx_name observer;
+    fx_name subject;
+    char fact[FX_REASON_BYTES];
+} fx_evidence;
+
+/* Why: kept for ever as history/decision/ID. */
+typedef struct fx_decision {
+    fx_id id;
+    fx_wall decided;
+    fx_name coordinator;
+    uint64_t term;
+    fx_revision ledger_revision;
+    fx_name service;
+    char verdict[32]; /* "begin failover", "take over", "call off", "refuse" ... */
+    char reason[FX_REASON_BYTES];
+    fx_evidence evidence[FX_EVIDENCE_MAX];
+    size_t evidence_count;
+    fx_id plan;
+} fx_decision;
+
+typedef enum fx_order_kind {
+    FX_ORDER_KIND_NONE,
+    FX_ORDER_BACKUP,
+    FX_ORDER_RESTORE,
+    FX_ORDER_PROMOTE,
+    FX_ORDER_FENCE,
+    FX_ORDER_RESTORE_IN_PLACE,
+    FX_ORDER_DELETE,
+    FX_ORDER_RELEASE_KEY,
+} fx_order_kind;
+
+/* What a link.Order says, as far as decisions look at it. Same numbers as on the wire. */
+typedef struct fx_order_spec {
+    fx_id id;
+    fx_order_kind kind;
+    fx_name host;
+    fx_name service;
+    fx_epoch epoch;
+    fx_revision ledger_revision;
+    fx_id plan;
+    bool orderly;
+    char reason[FX_REASON_BYTES];
+} fx_order_spec;
+
 /* One consistent read of all live prefixes. */
 typedef struct fx_ledger {
     fx_revision revision; /* the store's revision at the read */
     fx_mono read_at;      /* when the answer arrived */
+    fx_mono steady_since; /* reads have succeeded since then without a long gap */
     fx_leader leader;
     fx_beat beat;
     fx_mono beat_seen_since;
@@ -194,7 +250,8 @@ typedef struct fx_ledger {
     size_t request_count;
 } fx_ledger;
 
-/* ---- the view ------------------------------------------------------------------------------------ */
+/* ---- the view
+ * ------------------------------------------------------------------------------------ */
 
 typedef enum fx_role { FX_ROLE_NONE, FX_ROLE_PRIMARY, FX_ROLE_STANDBY, FX_ROLE_HELD } fx_role;
 
@@ -210,6 +267,8 @@ typedef struct fx_service_state {
     uint32_t timeline;
     fx_dur replay_lag;
     bool healthy;
+    fx_mono
+        bad_since; /* observed: since when it neither serves nor follows in health; 0: it does */
     bool streaming;
     fx_name upstream;
     char detail[FX_REASON_BYTES];
@@ -240,6 +299,9 @@ typedef struct fx_host_view {
     fx_name region;
     fx_mono reported_at; /* on this coordinator's clock: arrival less the age in a digest */
     fx_name heard_by;    /* coordinator */
+    fx_mono first_heard_at;
+    fx_wall agent_started; /* with `sequence`: which of two reports is the newer */
+    uint64_t sequence;
     bool wants_lease;
     fx_service_state services[FX_MEMBER_MAX];
     size_t service_count;
@@ -260,6 +322,8 @@ typedef struct fx_coordinator_view {
     fx_name region;
     fx_mono heard_at; /* arrival of its last digest; of this coordinator itself: now */
     bool heard;
+    fx_mono
+        listening_since; /* it has been taking reports since then, on this coordinator's clock */
     /* Age of the last report that it got itself, for every host that it ever heard. */
     struct {
         fx_name host;
@@ -289,6 +353,29 @@ typedef struct fx_policy {
     fx_dur unhealthy_max;   /* 10 s: a primary that does not work for longer is down */
     fx_dur leader_silence;  /* 4 s without a beat: take over leadership */
     fx_dur cool_down;       /* 60 s between automatic failovers of a service */
+    fx_dur beat;            /* 1 s between a leader's signs of life */
+    fx_dur fence_max;       /* 30 s for an orderly stop, else the switchover is called off */
+    fx_dur take_over_max;   /* 30 s to find a successor that is as far as it must be */
+    fx_dur promote_max;     /* 60 s */
+    fx_dur dns_max;         /* 60 s */
+    fx_dur validate_max;    /* 60 s */
+    fx_dur retry_min;       /* 1 s, doubled at each failure of the same action... */
+    fx_dur retry_max;       /* ...up to 15 s */
+    fx_dur request_keep;    /* 10 min that a finished request stays readable */
     fx_dur gather_max;      /* 3 s for the preferred standby to catch up with the most advanced */
     uint64_t lag_max_bytes; /* a standby further behind than this is no candidate */
 } fx_policy;
+
+fx_policy fx_policy_default(void);
+
+static inline bool
+fx_same(const fx_name *left, const fx_name *right)
+{
+    return strcmp(left->text, right->text) == 0;
+}
+
+static inline bool
+fx_same_id(const fx_id *left, const fx_id *right)
+{
+    return strcmp(left->text, right->text) == 0;
+}

@@ -1,0 +1,700 @@
+#include "coordinator/core/plan.h"
+
+#include "coordinator/core/down.h"
+#include "coordinator/core/observe.h"
+#include "coordinator/core/renewal.h"
+#include "coordinator/core/target.h"
+#include "coordinator/core/text.h"
+
+fx_command *
+fx_command_add(
+    const fx_situation *situation,
+    fx_commands *commands,
+    fx_command_kind kind,
+    const fx_name *subject,
+    const char *reason)
+{
+    if (commands->count == FX_COMMAND_MAX) {
+        return NULL; /* the next tick comes soon */
+    }
+    fx_command *command = &commands->items[commands->count++];
+    memset(command, 0, sizeof *command);
+    command->kind = kind;
+    command->subject = *subject;
+    command->leader_revision = situation->ledger->leader.revision;
+    FX_TEXT_SET(command->reason, reason, NULL, NULL);
+    return command;
+}
+
+fx_id
+fx_id_compose(const char *prefix, fx_epoch epoch, fx_revision record, fx_revision ledger)
+{
+    fx_id id;
+    fx_text text = fx_text_on(id.text, sizeof id.text);
+    fx_text_add(&text, prefix);
+    fx_text_add(&text, "-e");
+    fx_text_add_number(&text, epoch.value);
+    fx_text_add(&text, "-r");
+    fx_text_add_number(&text, (uint64_t)record.value);
+    if (ledger.value != 0) {
+        fx_text_add(&text, "-");
+        fx_text_add_number(&text, (uint64_t)ledger.value);
+    }
+    return id;
+}
+
+fx_decision *
+fx_command_decision(
+    const fx_situation *situation, fx_command *command, const char *verdict, const fx_id *plan)
+{
+    const fx_ledger *ledger = situation->ledger;
+    command->has_decision = true;
+    fx_decision *decision = &command->decision;
+    decision->id =
+        fx_id_compose("d", command->service.epoch, command->service.revision, ledger->revision);
+    decision->decided = situation->wall;
+    decision->coordinator = situation->self->name;
+    decision->term = ledger->leader.term;
+    decision->ledger_revision = ledger->revision;
+    decision->service = command->subject;
+    FX_TEXT_SET(decision->verdict, verdict, NULL, NULL);
+    FX_TEXT_SET(decision->reason, command->reason, NULL, NULL);
+    if (plan != NULL) {
+        decision->plan = *plan;
+    }
+    return decision;
+}
+
+const fx_attempt *
+fx_attempt_find(
+    const fx_situation *situation, const fx_name *subject, fx_command_kind kind, fx_epoch epoch)
+{
+    for (size_t i = 0; i < situation->attempt_count; i++) {
+        const fx_attempt *attempt = &situation->attempts[i];
+        if (attempt->kind == kind && attempt->epoch.value == epoch.value &&
+            fx_same(&attempt->subject, subject)) {
+            return attempt;
+        }
+    }
+    return NULL;
+}
+
+bool
+fx_attempt_due(const fx_situation *situation, const fx_attempt *attempt)
+{
+    if (attempt == NULL) {
+        return true;
+    }
+    if (attempt->state == FX_ATTEMPT_RUNNING) {
+        return false;
+    }
+    int64_t pause = situation->policy->retry_min.ns;
+    for (uint32_t i = 1; i < attempt->failure_count && pause < situation->policy->retry_max.ns;
+         i++) {
+        pause *= 2;
+    }
+    if (pause > situation->policy->retry_max.ns) {
+        pause = situation->policy->retry_max.ns;
+    }
+    return fx_mono_since(situation->now, attempt->finished_at).ns >= pause;
+}
+
+bool
+fx_primary_is_up(const fx_situation *situation, const fx_service *service)
+{
+    const fx_host_view *host = fx_view_host(situation->view, &service->primary);
+    const fx_service_state *state = fx_host_service(host, &service->name);
+    return state != NULL && state->role == FX_ROLE_PRIMARY && state->healthy &&
+           state->epoch_seen.value == service->epoch.value &&
+           !fx_dur_over(
+               fx_mono_since(situation->now, host->reported_at), situation->policy->silence_max);
+}
+
+/* ---- writing plans -----------------------------------------------------------------------------
+ */
+
+static fx_command *
+commit_plan(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const char *reason,
+    fx_commands *commands)
+{
+    fx_command *command =
+        fx_command_add(situation, commands, FX_COMMAND_COMMIT, &service->name, reason);
+    if (command != NULL) {
+        command->service_touch = FX_TOUCH_COMPARE;
+        command->service = *service;
+        command->plan_touch = FX_TOUCH_PUT;
+        command->plan = *plan;
+    }
+    return command;
+}
+
+static void
+set_step(
+    const fx_situation *situation,
+    fx_plan *plan,
+    fx_step_kind kind,
+    fx_step_state state,
+    const char *detail)
+{
+    for (size_t i = 0; i < plan->step_count; i++) {
+        fx_step *step = &plan->steps[i];
+        if (step->kind != kind) {
+            continue;
+        }
+        step->state = state;
+        step->by = situation->self->name;
+        if (state == FX_STEP_RUNNING) {
+            step->started = situation->wall;
+            step->attempts++;
+        } else {
+            step->finished = situation->wall;
+        }
+        FX_TEXT_SET(step->detail, detail, NULL, NULL);
+    }
+}
+
+/* Marks a step done and lets the next begin. */
+static void
+pass_step(const fx_situation *situation, fx_plan *plan, fx_step_kind kind, const char *detail)
+{
+    set_step(situation, plan, kind, FX_STEP_DONE, detail);
+    const fx_step *next = fx_plan_step(plan);
+    if (next != NULL) {
+        set_step(situation, plan, next->kind, FX_STEP_RUNNING, "");
+    }
+}
+
+static void
+finish_plan(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_plan_state state,
+    const char *outcome,
+    fx_commands *commands)
+{
+    fx_command *command = commit_plan(situation, service, plan, outcome, commands);
+    if (command == NULL) {
+        return;
+    }
+    command->plan_touch = FX_TOUCH_DELETE;
+    command->plan.state = state;
+    command->plan.finished = situation->wall;
+    FX_TEXT_SET(command->plan.outcome, outcome, NULL, NULL);
+    const fx_step *step = fx_plan_step(plan);
+    if (state == FX_PLAN_STATE_DONE) {
+        pass_step(situation, &command->plan, FX_STEP_VALIDATE, "a client's write went through");
+        set_step(situation, &command->plan, FX_STEP_RECORD, FX_STEP_DONE, "");
+    } else {
+        if (step != NULL) {
+            set_step(situation, &command->plan, step->kind, FX_STEP_FAILED, outcome);
+        }
+        fx_command_decision(
+            situation, command, state == FX_PLAN_STATE_FAILED ? "give up" : "call off", &plan->id);
+    }
+}
+
+static bool
+is_overdue(const fx_situation *situation, const fx_plan *plan, fx_dur limit)
+{
+    return fx_dur_over(fx_mono_since(situation->now, plan->step_since), limit);
+}
+
+/* ---- FENCE
+ * --------------------------------------------------------------------------------------- */
+
+static const char *
+proof_text(fx_fence_proof proof)
+{
+    switch (proof) {
+    case FX_FENCE_NOT_HELD:
+        return "its lease was closed on proof";
+    case FX_FENCE_BY_HOST:
+        return "the host itself proves that nothing of the epoch is left";
+    case FX_FENCE_BY_TIME:
+        return "its lease was seen unchanged for lease and margin";
+    case FX_FENCE_NOT_YET:
+        break;
+    }
+    return "not fenced";
+}
+
+static void
+sign_fence(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_commands *commands)
+{
+    const fx_attempt *attempt =
+        fx_attempt_find(situation, &service->name, FX_COMMAND_SIGN_FENCE, plan->from_epoch);
+    if (!fx_attempt_due(situation, attempt)) {
+        return;
+    }
+    fx_command *command = fx_command_add(
+        situation, commands, FX_COMMAND_SIGN_FENCE, &service->name, "the old primary is heard");
+    if (command == NULL) {
+        return;
+    }
+    command->service_touch = FX_TOUCH_COMPARE;
+    command->service = *service;
+    command->plan_touch = FX_TOUCH_PUT;
+    command->plan = *plan;
+    command->order = (fx_order_spec){
+        .id = fx_id_compose("fence", plan->from_epoch, plan->revision, situation->ledger->revision),
+        .kind = FX_ORDER_FENCE,
+        .host = plan->from_host,
+        .service = plan->service,
+        .epoch = plan->from_epoch,
+        .ledger_revision = situation->ledger->revision,
+        .plan = plan->id,
+        .orderly = plan->kind == FX_PLAN_SWITCHOVER,
+    };
+    FX_TEXT_SET(command->order.reason, "plan ", plan->id.text, NULL);
+}
+
+static bool
+order_failed(const fx_host_view *host, const fx_signed_order *order)
+{
+    const fx_order_result *result = fx_host_result(host, &order->id);
+    return order->size_bytes > 0 && result != NULL &&
+           (result->state == FX_ORDER_FAILED || result->state == FX_ORDER_REFUSED);
+}
+
+/* The stop may still happen after it: then the service is down with proof, and a failover follows.
+ */
+static bool
+calls_off_switchover(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const fx_step *step,
+    fx_commands *commands)
+{
+    const fx_host_view *host = fx_view_host(situation->view, &plan->from_host);
+    if (order_failed(host, &step->order)) {
+        finish_plan(
+            situation,
+            service,
+            plan,
+            FX_PLAN_STATE_ABANDONED,
+            "the primary refused to stop",
+            commands);
+        return true;
+    }
+    if (is_overdue(situation, plan, situation->policy->fence_max)) {
+        finish_plan(
+            situation,
+            service,
+            plan,
+            FX_PLAN_STATE_ABANDONED,
+            "the primary did not stop in time",
+            commands);
+        return true;
+    }
+    return false;
+}
+
+static void
+wait_for_fence(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const fx_step *step,
+    fx_commands *commands)
+{
+    fx_silence silence =
+        fx_host_silence(situation->view, situation->policy, &plan->from_host, situation->now);
+    bool heard = !fx_dur_over(
+        fx_mono_since(situation->now, silence.last_heard), situation->policy->silence_max);
+    if (plan->kind == FX_PLAN_SWITCHOVER && silence.silent) {
+        const char *why = "the primary fell silent while it was to stop: failing over";
+        fx_command *command = commit_plan(situation, service, plan, why, commands);
+        if (command != NULL) {
+            command->plan.kind = FX_PLAN_FAILOVER;
+            fx_command_decision(situation, command, "make it a failover", &plan->id);
+        }
+        return;
+    }
+    if (plan->kind == FX_PLAN_SWITCHOVER &&
+        calls_off_switchover(situation, service, plan, step, commands)) {
+        return;
+    }
+    bool signed_already = step->order.size_bytes > 0;
+    if (plan->kind == FX_PLAN_FAILOVER && !signed_already && fx_primary_is_up(situation, service)) {
+        finish_plan(
+            situation,
+            service,
+            plan,
+            FX_PLAN_STATE_ABANDONED,
+            "the primary is heard again and works",
+            commands);
+        return;
+    }
+    bool heard_itself = fx_view_host(situation->view, &plan->from_host) != NULL && heard;
+    if (heard_itself && !signed_already) {
+        sign_fence(situation, service, plan, commands);
+    }
+}
+
+/* ---- TAKE_OVER
+ * ----------------------------------------------------------------------------------- */
+
+static bool
+has_replayed_all(const fx_situation *situation, const fx_plan *plan)
+{
+    const fx_service_state *old =
+        fx_host_service(fx_view_host(situation->view, &plan->from_host), &plan->service);
+    const fx_service_state *target =
+        fx_host_service(fx_view_host(situation->view, &plan->to_host), &plan->service);
+    return old != NULL && target != NULL && old->fenced_epoch.value >= plan->from_epoch.value &&
+           old->stopped_lsn.value != 0 && target->replay_lsn.value >= old->stopped_lsn.value;
+}
+
+/* The old primary itself, in a new epoch: when nobody else can. Its data is the newest there is. */
+static const fx_member *
+old_primary(const fx_situation *situation, const fx_service *service, const fx_plan *plan)
+{
+    const fx_host_view *host = fx_view_host(situation->view, &plan->from_host);
+    if (host == NULL ||
+        fx_dur_over(
+            fx_mono_since(situation->now, host->reported_at), situation->policy->silence_max)) {
+        return NULL;
+    }
+    return fx_service_member(service, &plan->from_host);
+}
+
+static const fx_member *
+choose_successor(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const fx_step *step,
+    char out_reason[FX_REASON_BYTES])
+{
+    const fx_policy *policy = situation->policy;
+    bool late =
+        step->kind == FX_STEP_TAKE_OVER && is_overdue(situation, plan, policy->take_over_max);
+    const fx_member *old = late ? old_primary(situation, service, plan) : NULL;
+    if (plan->kind == FX_PLAN_SWITCHOVER && !late) {
+        fx_text_set(out_reason, FX_REASON_BYTES, plan->to_host.text, " has replayed all", NULL);
+        return has_replayed_all(situation, plan) ? fx_service_member(service, &plan->to_host)
+                                                 : NULL;
+    }
+    if (plan->kind == FX_PLAN_SWITCHOVER && old != NULL) {
+        fx_text_set(
+            out_reason,
+            FX_REASON_BYTES,
+            plan->to_host.text,
+            " did not catch up: back to ",
+            old->host.text);
+        return old;
+    }
+    bool hurry = fx_dur_over(fx_mono_since(situation->now, plan->seen_since), policy->gather_max);
+    fx_target target =
+        fx_target_choose(situation->view, policy, service, &plan->from_host, hurry, situation->now);
+    memcpy(out_reason, target.reason, FX_REASON_BYTES);
+    if (target.member != NULL && !target.wait) {
+        return target.member;
+    }
+    if (target.member == NULL && old != NULL) {
+        fx_text_set(out_reason, FX_REASON_BYTES, "no standby can: back to ", old->host.text, NULL);
+        return old;
+    }
+    return NULL;
+}
+
+fx_lease
+fx_lease_of(const fx_ledger *ledger, const fx_name *host)
+{
+    const fx_lease *lease = fx_ledger_lease(ledger, host);
+    return lease != NULL ? *lease : (fx_lease){.host = *host};
+}
+
+static void
+release_lease(fx_lease *lease, const fx_name *service)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < lease->held_count; i++) {
+        if (!fx_same(&lease->held[i].service, service)) {
+            lease->held[kept++] = lease->held[i];
+        }
+    }
+    lease->held_count = kept;
+    lease->open = kept > 0;
+}
+
+void
+fx_lease_hold(fx_lease *lease, const fx_name *service, fx_epoch epoch)
+{
+    release_lease(lease, service);
+    if (lease->held_count < FX_MEMBER_MAX) {
+        lease->held[lease->held_count++] = (fx_held){.service = *service, .epoch = epoch};
+    }
+    lease->open = true;
+}
+
+static void
+add_position_evidence(
+    const fx_situation *situation, const fx_service *service, fx_decision *decision)
+{
+    char fact[FX_REASON_BYTES];
+    for (size_t i = 0; i < service->member_count; i++) {
+        const fx_host_view *host = fx_view_host(situation->view, &service->members[i].host);
+        const fx_service_state *state = fx_host_service(host, &service->name);
+        if (state == NULL) {
+            continue;
+        }
+        fx_text text = fx_text_on(fact, sizeof fact);
+        fx_text_add(&text, "at ");
+        fx_text_add_lsn(&text, state->write_lsn);
+        fx_text_add(&text, ", reported ");
+        fx_text_add_ms(&text, fx_mono_since(situation->now, host->reported_at));
+        fx_text_add(&text, " ago");
+        fx_evidence_add(decision, NULL, &host->host, fact);
+    }
+}
+
+static void
+take_over(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_fence_proof proof,
+    const fx_member *successor,
+    const char *reason,
+    fx_commands *commands)
+{
+    fx_command *command = commit_plan(situation, service, plan, reason, commands);
+    if (command == NULL) {
+        return;
+    }
+    fx_lease old = fx_lease_of(situation->ledger, &plan->from_host);
+    fx_epoch epoch = {.value = service->epoch.value + 1};
+    fx_decision *decision = fx_command_decision(situation, command, "take over", &plan->id);
+    fx_text text = fx_text_on(command->reason, sizeof command->reason);
+    fx_text_add(&text, proof_text(proof));
+    fx_text_add(&text, " (");
+    fx_text_add_ms(&text, fx_mono_since(situation->now, old.seen_since));
+    fx_text_add(&text, ")");
+    fx_evidence_add(decision, NULL, &plan->from_host, command->reason);
+    add_position_evidence(situation, service, decision);
+
+    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(proof));
+    pass_step(situation, &command->plan, FX_STEP_TAKE_OVER, reason);
+    command->plan.to_host = successor->host;
+    command->plan.to_epoch = epoch;
+
+    command->service_touch = FX_TOUCH_PUT;
+    command->service.epoch = epoch;
+    command->service.primary = successor->host;
+    command->service.changed_at = situation->wall;
+    command->service.last_plan = plan->id;
+    command->service.promotion = (fx_signed_order){0};
+
+    command->lease_touch[0] = FX_TOUCH_PUT;
+    if (fx_same(&successor->host, &plan->from_host)) {
+        fx_lease_hold(&old, &service->name, epoch);
+        command->leases[0] = old;
+        return;
+    }
+    release_lease(&old, &service->name);
+    command->leases[0] = old;
+    command->lease_touch[1] = FX_TOUCH_PUT;
+    command->leases[1] = fx_lease_of(situation->ledger, &successor->host);
+    fx_lease_hold(&command->leases[1], &service->name, epoch);
+}
+
+/* Closes the old lease on proof, so that no later leader needs to wait anew. */
+static void
+record_fence(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_fence_proof proof,
+    fx_commands *commands)
+{
+    fx_command *command = commit_plan(situation, service, plan, proof_text(proof), commands);
+    if (command != NULL) {
+        pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(proof));
+        command->lease_touch[0] = FX_TOUCH_PUT;
+        command->leases[0] = fx_lease_of(situation->ledger, &plan->from_host);
+        release_lease(&command->leases[0], &service->name);
+    }
+}
+
+static void
+fence_and_take_over(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const fx_step *step,
+    fx_commands *commands)
+{
+    fx_fence_proof proof = fx_fence_proved(
+        situation->ledger, situation->view, situation->policy, plan, situation->now);
+    if (proof == FX_FENCE_NOT_YET) {
+        wait_for_fence(situation, service, plan, step, commands);
+        return;
+    }
+    char reason[FX_REASON_BYTES] = "";
+    const fx_member *successor = choose_successor(situation, service, plan, step, reason);
+    if (successor != NULL) {
+        take_over(situation, service, plan, proof, successor, reason, commands);
+    } else if (step->kind == FX_STEP_FENCE) {
+        record_fence(situation, service, plan, proof, commands);
+    }
+}
+
+/* ---- PROMOTE, DNS, VALIDATE
+ * ------------------------------------------------------------------------ */
+
+void
+fx_promotion_decide(const fx_situation *situation, const fx_service *service, fx_commands *commands)
+{
+    const fx_host_view *host = fx_view_host(situation->view, &service->primary);
+    if (service->promotion.size_bytes > 0 && !order_failed(host, &service->promotion)) {
+        return;
+    }
+    const fx_attempt *attempt =
+        fx_attempt_find(situation, &service->name, FX_COMMAND_SIGN_PROMOTION, service->epoch);
+    if (!fx_attempt_due(situation, attempt)) {
+        return;
+    }
+    fx_command *command = fx_command_add(
+        situation,
+        commands,
+        FX_COMMAND_SIGN_PROMOTION,
+        &service->name,
+        service->promotion.size_bytes > 0 ? "the last promotion failed" : "no promotion is signed");
+    if (command == NULL) {
+        return;
+    }
+    command->service_touch = FX_TOUCH_PUT;
+    command->service = *service;
+    command->order = (fx_order_spec){
+        .id = fx_id_compose("promote", service->epoch, service->revision, (fx_revision){0}),
+        .kind = FX_ORDER_PROMOTE,
+        .host = service->primary,
+        .service = service->name,
+        .epoch = service->epoch,
+        .ledger_revision = situation->ledger->revision,
+        .plan = service->last_plan,
+    };
+    FX_TEXT_SET(command->order.reason, command->reason, NULL, NULL);
+}
+
+static void
+advance_promote(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_commands *commands)
+{
+    if (fx_primary_is_up(situation, service)) {
+        const char *detail = "the new primary takes writes";
+        fx_command *command = commit_plan(situation, service, plan, detail, commands);
+        if (command != NULL) {
+            pass_step(situation, &command->plan, FX_STEP_PROMOTE, detail);
+        }
+        return;
+    }
+    fx_silence silence =
+        fx_host_silence(situation->view, situation->policy, &service->primary, situation->now);
+    if (silence.silent || is_overdue(situation, plan, situation->policy->promote_max)) {
+        finish_plan(
+            situation,
+            service,
+            plan,
+            FX_PLAN_STATE_FAILED,
+            silence.silent ? "the new primary fell silent"
+                           : "the new primary did not come up in time",
+            commands);
+        return;
+    }
+    fx_promotion_decide(situation, service, commands);
+}
+
+/* DNS and VALIDATE: an action until it is done, or for too long. */
+static void
+advance_action(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_step_kind kind,
+    fx_commands *commands)
+{
+    bool is_dns = kind == FX_STEP_DNS;
+    fx_command_kind action = is_dns ? FX_COMMAND_DNS : FX_COMMAND_VALIDATE;
+    const fx_attempt *attempt = fx_attempt_find(situation, &service->name, action, service->epoch);
+    bool done = attempt != NULL && attempt->state == FX_ATTEMPT_DONE;
+    if (done && !is_dns) {
+        finish_plan(
+            situation, service, plan, FX_PLAN_STATE_DONE, "the service has moved", commands);
+        return;
+    }
+    if (done) {
+        fx_command *command = commit_plan(situation, service, plan, attempt->detail, commands);
+        if (command != NULL) {
+            pass_step(situation, &command->plan, kind, attempt->detail);
+            command->service_touch = FX_TOUCH_PUT;
+            command->service.dns_epoch = service->epoch;
+        }
+        return;
+    }
+    fx_dur limit = is_dns ? situation->policy->dns_max : situation->policy->validate_max;
+    if (is_overdue(situation, plan, limit)) {
+        finish_plan(
+            situation,
+            service,
+            plan,
+            FX_PLAN_STATE_FAILED,
+            attempt != NULL ? attempt->detail : "it could not be begun in time",
+            commands);
+        return;
+    }
+    if (fx_attempt_due(situation, attempt)) {
+        fx_command *command = fx_command_add(
+            situation,
+            commands,
+            action,
+            &service->name,
+            is_dns ? "clients must follow" : "as a client would");
+        if (command != NULL) {
+            command->service = *service;
+            command->plan = *plan;
+        }
+    }
+}
+
+void
+fx_plan_advance(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_commands *commands)
+{
+    const fx_step *step = fx_plan_step(plan);
+    switch (step == NULL ? FX_STEP_RECORD : step->kind) {
+    case FX_STEP_FENCE:
+    case FX_STEP_TAKE_OVER:
+        fence_and_take_over(situation, service, plan, step, commands);
+        break;
+    case FX_STEP_PROMOTE:
+        advance_promote(situation, service, plan, commands);
+        break;
+    case FX_STEP_DNS:
+    case FX_STEP_VALIDATE:
+        advance_action(situation, service, plan, step->kind, commands);
+        break;
+    case FX_STEP_RECORD:
+    case FX_STEP_NONE:
+        finish_plan(
+            situation, service, plan, FX_PLAN_STATE_DONE, "the service has moved", commands);
+        break;
+    }
+}
