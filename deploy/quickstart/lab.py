@@ -5,9 +5,12 @@ everything that protects the platform is done by Fortress's own three programs.
 Used by quickstart.sh and by the integration tests.
 """
 
+import base64
+import contextlib
 import hashlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -175,7 +178,6 @@ class Lab:
                    f"tokens:\n  - {{name: quickstart, role: operator, sha256: {digest}}}\n", 0o600)
         self.write(os.path.join(secret, "token"), self.token + "\n", 0o600)
         tsig = secrets.token_bytes(32)
-        import base64
         self.tsig = base64.b64encode(tsig).decode()
         self.write(os.path.join(secret, "tsig.key"), self.tsig + "\n", 0o600)
         os.chmod(secret, 0o755)
@@ -333,21 +335,22 @@ host replication replicator,fortress {network} scram-sha-256
             self.give_to_postgres(path)
 
     def make_schema(self, region):
-        with self.connect(region, "fortress", "postgres") as connection:
+        for user, rights in (("replicator", "REPLICATION"), ("fortress_probe", ""), ("app", "")):
+            self.sql(region, f"CREATE ROLE {user} LOGIN {rights} PASSWORD %s", (self.passwords[user],))
+        self.sql(region, "CREATE DATABASE app OWNER app")
+        self.sql(region, "GRANT CREATE ON DATABASE postgres TO fortress_probe")
+        self.sql(region, "CREATE TABLE orders (seq bigint PRIMARY KEY, sent_at timestamptz NOT NULL, "
+                 "placed_at timestamptz NOT NULL DEFAULT now())", user="app", database="app")
+
+    def sql(self, region, text, values=(), user="fortress", database="postgres", **where):
+        """One statement straight at one region's PostgreSQL, past the service's name; its rows."""
+        with contextlib.closing(self.connect(region, user, database, **where)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                for user, rights in (("replicator", "REPLICATION"), ("fortress_probe", ""),
-                                     ("app", "")):
-                    cursor.execute(f"CREATE ROLE {user} LOGIN {rights} PASSWORD %s",
-                                   (self.passwords[user],))
-                cursor.execute("CREATE DATABASE app OWNER app")
-                cursor.execute("GRANT CREATE ON DATABASE postgres TO fortress_probe")
-        with self.connect(region, "app", "app") as connection, connection.cursor() as cursor:
-            cursor.execute("CREATE TABLE orders (seq bigint PRIMARY KEY, "
-                           "sent_at timestamptz NOT NULL, placed_at timestamptz NOT NULL DEFAULT now())")
+                cursor.execute(text, values)
+                return cursor.fetchall() if cursor.description else []
 
     def connect(self, region, user="app", database="app", address=None, port=None, timeout_s=3):
-        """A connection straight to one region's PostgreSQL, past the service's name."""
         return psycopg2.connect(
             host=address or region.address, port=port or self.ports["postgres"], user=user,
             dbname=database, password=self.passwords[user], connect_timeout=timeout_s,
@@ -452,7 +455,6 @@ stub-zone:
 
     def make_app_data(self):
         """Application data of the first region: many small files and some large, seeded."""
-        import random
         source = random.Random(7)
         root = self.regions["us-west-2"].path("app")
         for index in range(400):
@@ -509,13 +511,11 @@ stub-zone:
         def ready():
             if self.resolve(self.ports["dns"]) != [first.address]:
                 return False
-            with self.connect(first, "fortress", "postgres") as connection, \
-                    connection.cursor() as cursor:
-                cursor.execute("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' "
-                               "AND usename = 'replicator' AND application_name NOT LIKE 'fortress%%'")
-                streaming = cursor.fetchone()[0]
-                cursor.execute("SELECT pg_is_in_recovery()")
-                return streaming >= 2 and cursor.fetchone()[0] is False
+            return self.sql(first, """
+                SELECT count(*) >= 2 AND NOT pg_is_in_recovery() FROM pg_stat_replication
+                WHERE state = 'streaming' AND usename = 'replicator'
+                AND client_addr = ANY (%s::inet[])""",
+                ([r.address for r in self.regions.values() if r is not first],))[0][0]
         wait_for("the platform runs: primary writes, two standbys stream, the name resolves", ready,
                  timeout_s, 0.25)
 

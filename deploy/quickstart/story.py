@@ -156,9 +156,8 @@ class Story:
     def count_losses(self):
         """Which acknowledged commits does the new primary not have?"""
         acked = [row for row in self.writer.acked if row[2] < self.killed_at + 0.5]
-        with self.lab.connect(self.east) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT seq FROM orders")
-            present = {row[0] for row in cursor.fetchall()}
+        present = {row[0] for row in self.lab.sql(self.east, "SELECT seq FROM orders", user="app",
+                                                  database="app")}
         lost = [row for row in acked if row[0] not in present]
         seconds = self.killed_at - min(row[2] for row in lost) if lost else 0.0
         self.report.measure("acknowledged commits lost (RPO)", float(len(lost)), "commits", decimals=0)
@@ -208,13 +207,10 @@ class Story:
     def scratch_rows(self, port):
         if self.scratch.poll() is not None:
             raise LabError("the scratch server ended; see scratch-postgres.log")
-        with self.lab.connect(self.east, address="127.0.0.1", port=port) as connection, \
-                connection.cursor() as cursor:
-            cursor.execute("SELECT pg_is_in_recovery()")
-            if cursor.fetchone()[0]:
-                return None
-            cursor.execute("SELECT seq FROM orders")
-            return {row[0] for row in cursor.fetchall()}
+        where = {"address": "127.0.0.1", "port": port, "user": "app", "database": "app"}
+        if self.lab.sql(self.east, "SELECT pg_is_in_recovery()", **where)[0][0]:
+            return None
+        return {row[0] for row in self.lab.sql(self.east, "SELECT seq FROM orders", **where)}
 
     def restore_files(self):
         say("restoring the files of us-west-2 and comparing them with the original")

@@ -32,10 +32,8 @@ def lose_and_recover(lab):
 
 
 def follows(lab, primary):
-    with lab.connect(primary, "fortress", "postgres") as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' "
-                       "AND usename = 'replicator'")
-        return cursor.fetchone()[0] >= 1
+    return lab.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' "
+                   "AND usename = 'replicator'")[0][0] >= 1
 
 
 def reboot_old_primary(lab, writer):

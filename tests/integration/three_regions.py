@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 
+import psycopg2
+
 SOURCE = os.environ.get("FORTRESS_SOURCE") or os.path.dirname(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARIES = os.environ.get("FORTRESS_BIN") or os.path.join(SOURCE, "build", "asan", "bin")
@@ -55,12 +57,8 @@ def show_logs(folder):
 
 def is_primary(lab, region):
     """Whether a region's PostgreSQL accepts writes now; False if it does not answer."""
-    import psycopg2
     try:
-        with lab.connect(region, "fortress", "postgres", timeout_s=2) as connection, \
-                connection.cursor() as cursor:
-            cursor.execute("SELECT NOT pg_is_in_recovery()")
-            return cursor.fetchone()[0]
+        return not lab.sql(region, "SELECT pg_is_in_recovery()", timeout_s=2)[0][0]
     except psycopg2.Error:
         return False
 
@@ -92,9 +90,7 @@ def expect(what, condition):
 
 
 def rows(lab, region):
-    with lab.connect(region) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT seq FROM orders")
-        return {row[0] for row in cursor.fetchall()}
+    return {row[0] for row in lab.sql(region, "SELECT seq FROM orders", user="app", database="app")}
 
 
 def expect_no_double_writer(first, second):
