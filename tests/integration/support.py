@@ -1,0 +1,84 @@
+"""What the integration tests share: programs, scratch folders, ports, running and waiting."""
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE = os.environ.get("FORTRESS_SOURCE") or os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+)
+BIN = os.environ.get("FORTRESS_BIN") or os.path.join(SOURCE, "build/asan/bin")
+AGENT = os.path.join(BIN, "fortress-agent")
+COORDINATOR = os.path.join(BIN, "fortress-coordinator")
+OPERATOR = os.path.join(BIN, "fortress")
+
+
+def skip(reason):
+    """Ends the test as skipped."""
+    print("skipped:", reason)
+    sys.exit(77)
+
+
+def need_root():
+    if os.geteuid() != 0:
+        skip("needs root")
+
+
+def seed(environment="FORTRESS_TEST_SEED"):
+    """A random generator; prints its seed, which the environment variable sets again."""
+    number = int(os.environ.get(environment) or random.SystemRandom().randrange(1 << 32))
+    print(f"seed: {environment}={number}", flush=True)
+    return random.Random(number)
+
+
+@contextlib.contextmanager
+def scratch(prefix="fortress-test-"):
+    """A folder of the test's own, removed at the end."""
+    folder = tempfile.mkdtemp(prefix=prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port(address="127.0.0.1", kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def run(*words, status=0, timeout=120, **options):
+    """Runs a program to its end; fails the test unless it ends with `status` (None: any)."""
+    options.setdefault("stdin", subprocess.DEVNULL)
+    done = subprocess.run(
+        [str(word) if not isinstance(word, bytes) else word for word in words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=timeout,
+        check=False,
+        **options,
+    )
+    done.out = done.stdout.decode("utf-8", "replace")
+    done.err = done.stderr.decode("utf-8", "replace")
+    if status is not None and done.returncode != status:
+        print(f"$ {' '.join(map(str, words))}\n{done.out}{done.err}", flush=True)
+        raise AssertionError(f"exit status {done.returncode}, expected {status}")
+    return done
+
+
+def wait_until(what, condition, timeout=20.0, pause=0.05):
+    """Waits for a condition with a deadline; gives what it returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout} s in vain: {what}")
+        time.sleep(pause)
