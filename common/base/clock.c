@@ -116,3 +116,12 @@ fx_clock_sleep(fx_dur length)
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {
     }
 }
+
+struct timespec
+fx_clock_wait_limit(fx_mono deadline)
+{
+    fx_mono now = fx_clock_mono();
+    int64_t left_ns = deadline.ns > now.ns ? deadline.ns - now.ns : 0;
+    int64_t until_ns = read_clock_ns(CLOCK_MONOTONIC) + left_ns;
+    return (struct timespec){.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+}

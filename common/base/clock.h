@@ -1,6 +1,8 @@
 /* The only place that reads a clock. Decisions get the time as an argument instead. */
 #pragma once
 
+#include <time.h>
+
 #include "common/base/err.h"
 #include "common/base/time.h"
 
@@ -25,3 +27,9 @@ FX_MUST_USE fx_code fx_wall_parse(const char *text, fx_wall *out_when, fx_err *e
 
 /* Blocks this thread. For back-off on worker threads; never to wait for a condition. */
 void fx_clock_sleep(fx_dur length);
+
+/*
+ * The instant of CLOCK_MONOTONIC, which pthread conditions wait by, that comes when `deadline` does
+ * unless the machine sleeps before it.
+ */
+struct timespec fx_clock_wait_limit(fx_mono deadline);
