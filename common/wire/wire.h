@@ -1,7 +1,7 @@
 /*
- * Requests and replies between hosts: nng REQ/REP over tls+tcp with mutual TLS 1.3. Door to nng, with a
- * TLS engine on OpenSSL that tells which certificate the peer used. It moves bytes; what they mean is
- * proto's and its users' business.
+ * Requests and replies between hosts: nng REQ/REP over tls+tcp with mutual TLS 1.3. Door to nng,
+ * with a TLS engine on OpenSSL that tells which certificate the peer used. It moves bytes; what
+ * they mean is proto's and its users' business.
  */
 #pragma once
 
@@ -18,12 +18,13 @@ typedef struct fx_wire_tls {
 
 /* From the peer's certificate, which the CA signed. */
 typedef struct fx_wire_peer {
-    fx_name name; /* subject CN: host or coordinator */
-    fx_name role; /* subject OU: "agent", "coordinator" */
+    fx_name name;                  /* subject CN: host or coordinator */
+    fx_name role;                  /* subject OU: "agent", "coordinator" */
     unsigned char fingerprint[32]; /* SHA-256 of the certificate */
 } fx_wire_peer;
 
-/* ---- server ------------------------------------------------------------------------------------ */
+/* ---- server ------------------------------------------------------------------------------------
+ */
 
 typedef struct fx_wire_server fx_wire_server;
 typedef struct fx_wire_request fx_wire_request;
@@ -48,7 +49,11 @@ typedef struct fx_wire_server_options {
 FX_MUST_USE fx_code fx_wire_server_open(
     const fx_wire_server_options *options, fx_wire_server **out_server, fx_err *err);
 
-/* Ends all connections; requests not answered by then may still be dropped or replied to, in vain. */
+/* The port it listens on: for an url with port 0. */
+uint16_t fx_wire_server_port(const fx_wire_server *server);
+
+/* Ends all connections; requests not answered by then may still be dropped or replied to, in vain.
+ */
 void fx_wire_server_free(fx_wire_server *server);
 FX_DEFINE_AUTO(fx_wire_server);
 
@@ -61,7 +66,19 @@ void fx_wire_reply(fx_wire_request *request, fx_bytes reply);
 /* No answer, and the connection is closed: for garbage. */
 void fx_wire_drop(fx_wire_request *request);
 
-/* ---- client ------------------------------------------------------------------------------------ */
+/*
+ * A connection that has not finished its TLS handshake in 10 s, sent no complete request in 10 s,
+ * or none for 60 s is closed; so is one with more than four requests unanswered. Clients dial again
+ * at their next call.
+ */
+enum {
+    FX_WIRE_FIRST_REQUEST_MAX_MS = 10000,
+    FX_WIRE_IDLE_MAX_MS = 60000,
+    FX_WIRE_UNANSWERED_MAX = 4,
+};
+
+/* ---- client ------------------------------------------------------------------------------------
+ */
 
 typedef struct fx_wire_client fx_wire_client;
 
@@ -71,7 +88,11 @@ typedef struct fx_wire_client_options {
     fx_name peer_name; /* the CN that the server must show; else DENIED */
     fx_name peer_role;
     size_t message_max_bytes;
-    fx_dur redial_min; /* own redial timer: doubles from min to max, each with full jitter */
+    /*
+     * Dials at a call that finds no connection, but not before a wait that doubles from min to max
+     * with each failure in a row, with full jitter.
+     */
+    fx_dur redial_min;
     fx_dur redial_max;
     const fx_log *log;
 } fx_wire_client_options;
@@ -85,9 +106,9 @@ FX_DEFINE_AUTO(fx_wire_client);
 /*
  * Sends one request and waits for its reply; never sends twice. Blocks this thread.
  *
- * errors: UNREACHABLE (not sent: no connection by the deadline), TIMEOUT and UNREACHABLE with outcome
- *         UNKNOWN (sent, no reply), DENIED (the peer is not who it should be), LIMIT
- * thread: any; one call per client at a time
+ * errors: UNREACHABLE (not sent: no connection by the deadline), TIMEOUT and UNREACHABLE with
+ * outcome UNKNOWN (sent, no reply), DENIED (the peer is not who it should be), LIMIT thread: any;
+ * one call per client at a time
  */
 FX_MUST_USE fx_code fx_wire_client_call(
     fx_wire_client *client, fx_bytes request, fx_mono deadline, fx_buf *reply, fx_err *err);
