@@ -1516,6 +1516,9 @@ run_event(world *w, event *of)
     case EVENT_FAULT:
         if (of->from == 1) {
             heal(w);
+            /* Less than report and digest intervals together gives false alarms for ever. */
+            w->policy.silence_max = FX_DUR_MS(5000);
+            w->leader_policy.silence_max = FX_DUR_MS(5000);
         } else {
             fault(w);
         }

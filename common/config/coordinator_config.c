@@ -1,0 +1,342 @@
+#include "common/config/coordinator_config.h"
+
+#include <string.h>
+
+#include "common/base/name.h"
+#include "common/config/yaml.h"
+
+#define TEXT(type, member)                                                                         \
+    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_DEFAULT, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
+#define TEXT_OPTIONAL(type, member)                                                                \
+    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_OPTIONAL, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
+#define NUMBER(type, member) CYAML_FIELD_UINT(#member, CYAML_FLAG_OPTIONAL, type, member)
+
+static const cyaml_strval_t log_levels[] = {
+    {"debug", FX_DEBUG}, {"info", FX_INFO}, {"warn", FX_WARN}, {"error", FX_ERROR}};
+
+static const cyaml_schema_value_t text_entry = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, FX_YAML_TEXT_MAX_BYTES)};
+
+static const cyaml_schema_field_t tls_fields[] = {
+    TEXT(fx_coordinator_tls, ca),
+    TEXT(fx_coordinator_tls, certificate),
+    TEXT(fx_coordinator_tls, key),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t listen_fields[] = {
+    TEXT(fx_coordinator_listen, agents), TEXT(fx_coordinator_listen, api), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t peer_fields[] = {
+    TEXT(fx_coordinator_peer, name),
+    TEXT(fx_coordinator_peer, region),
+    TEXT(fx_coordinator_peer, url),
+    TEXT(fx_coordinator_peer, endorsement_key),
+    CYAML_FIELD_END};
+static const cyaml_schema_value_t peer_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, fx_coordinator_peer, peer_fields)};
+
+static const cyaml_schema_field_t etcd_member_fields[] = {
+    TEXT(fx_coordinator_member, name),
+    TEXT(fx_coordinator_member, data_dir),
+    TEXT(fx_coordinator_member, client_url),
+    TEXT(fx_coordinator_member, peer_url),
+    TEXT(fx_coordinator_member, initial_cluster),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t etcd_fields[] = {
+    CYAML_FIELD_SEQUENCE(
+        "endpoints",
+        CYAML_FLAG_POINTER,
+        fx_coordinator_etcd,
+        endpoints,
+        &text_entry,
+        1,
+        FX_COORDINATOR_ENDPOINT_MAX),
+    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_OPTIONAL, fx_coordinator_etcd, tls, tls_fields),
+    CYAML_FIELD_MAPPING_PTR(
+        "member", CYAML_FLAG_OPTIONAL, fx_coordinator_etcd, member, etcd_member_fields),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t policy_fields[] = {
+    NUMBER(fx_coordinator_policy, lease_ms),
+    NUMBER(fx_coordinator_policy, renewal_ms),
+    NUMBER(fx_coordinator_policy, margin_ms),
+    NUMBER(fx_coordinator_policy, silence_max_ms),
+    NUMBER(fx_coordinator_policy, view_max_age_ms),
+    NUMBER(fx_coordinator_policy, unhealthy_max_ms),
+    NUMBER(fx_coordinator_policy, leader_silence_ms),
+    NUMBER(fx_coordinator_policy, cool_down_ms),
+    NUMBER(fx_coordinator_policy, gather_max_ms),
+    NUMBER(fx_coordinator_policy, lag_max_bytes),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t service_member_fields[] = {
+    TEXT(fx_coordinator_service_member, host),
+    TEXT(fx_coordinator_service_member, region),
+    TEXT(fx_coordinator_service_member, address),
+    CYAML_FIELD_UINT("port", CYAML_FLAG_DEFAULT, fx_coordinator_service_member, port),
+    CYAML_FIELD_END};
+static const cyaml_schema_value_t service_member_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, fx_coordinator_service_member, service_member_fields)};
+
+static const cyaml_schema_field_t dns_fields[] = {
+    TEXT(fx_coordinator_dns, provider),
+    TEXT(fx_coordinator_dns, zone),
+    TEXT(fx_coordinator_dns, name),
+    NUMBER(fx_coordinator_dns, ttl_s),
+    TEXT_OPTIONAL(fx_coordinator_dns, server),
+    NUMBER(fx_coordinator_dns, port),
+    TEXT_OPTIONAL(fx_coordinator_dns, key_name),
+    TEXT_OPTIONAL(fx_coordinator_dns, key_algorithm),
+    TEXT_OPTIONAL(fx_coordinator_dns, key_file),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t service_fields[] = {
+    TEXT(fx_coordinator_service, name),
+    TEXT_OPTIONAL(fx_coordinator_service, kind),
+    CYAML_FIELD_SEQUENCE(
+        "members",
+        CYAML_FLAG_POINTER,
+        fx_coordinator_service,
+        members,
+        &service_member_entry,
+        1,
+        FX_COORDINATOR_MEMBER_MAX),
+    TEXT_OPTIONAL(fx_coordinator_service, probe_conninfo),
+    CYAML_FIELD_MAPPING_PTR("dns", CYAML_FLAG_OPTIONAL, fx_coordinator_service, dns, dns_fields),
+    CYAML_FIELD_END};
+static const cyaml_schema_value_t service_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, fx_coordinator_service, service_fields)};
+
+static const cyaml_schema_field_t repository_fields[] = {
+    TEXT(fx_coordinator_repository, name), TEXT(fx_coordinator_repository, url), CYAML_FIELD_END};
+static const cyaml_schema_value_t repository_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, fx_coordinator_repository, repository_fields)};
+
+#define LIST(member, entry, max)                                                                   \
+    CYAML_FIELD_SEQUENCE(                                                                          \
+        #member,                                                                                   \
+        CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,                                                  \
+        fx_coordinator_config,                                                                     \
+        member,                                                                                    \
+        entry,                                                                                     \
+        0,                                                                                         \
+        max)
+
+static const cyaml_schema_field_t coordinator_fields[] = {
+    CYAML_FIELD_UINT("version", CYAML_FLAG_DEFAULT, fx_coordinator_config, version),
+    TEXT(fx_coordinator_config, cluster),
+    TEXT(fx_coordinator_config, name),
+    TEXT(fx_coordinator_config, region),
+    TEXT(fx_coordinator_config, state_dir),
+    CYAML_FIELD_ENUM_PTR(
+        "log_level",
+        CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT,
+        fx_coordinator_config,
+        log_level,
+        log_levels,
+        sizeof log_levels / sizeof log_levels[0]),
+    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_DEFAULT, fx_coordinator_config, tls, tls_fields),
+    TEXT(fx_coordinator_config, endorsement_key),
+    CYAML_FIELD_MAPPING_PTR(
+        "listen", CYAML_FLAG_DEFAULT, fx_coordinator_config, listen, listen_fields),
+    TEXT(fx_coordinator_config, api_tokens),
+    LIST(peers, &peer_entry, FX_COORDINATOR_PEER_MAX),
+    CYAML_FIELD_MAPPING_PTR("etcd", CYAML_FLAG_DEFAULT, fx_coordinator_config, etcd, etcd_fields),
+    CYAML_FIELD_MAPPING(
+        "policy", CYAML_FLAG_OPTIONAL, fx_coordinator_config, policy, policy_fields),
+    LIST(services, &service_entry, FX_COORDINATOR_SERVICE_MAX),
+    LIST(repositories, &repository_entry, FX_COORDINATOR_REPOSITORY_MAX),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_value_t coordinator_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, fx_coordinator_config, coordinator_fields)};
+
+static void
+resolve_tls(const char *path, fx_coordinator_tls *tls)
+{
+    if (tls != NULL) {
+        fx_yaml_resolve(path, &tls->ca);
+        fx_yaml_resolve(path, &tls->certificate);
+        fx_yaml_resolve(path, &tls->key);
+    }
+}
+
+static void
+resolve_all(const char *path, fx_coordinator_config *config)
+{
+    fx_yaml_resolve(path, &config->state_dir);
+    fx_yaml_resolve(path, &config->endorsement_key);
+    fx_yaml_resolve(path, &config->api_tokens);
+    resolve_tls(path, config->tls);
+    resolve_tls(path, config->etcd->tls);
+    if (config->etcd->member != NULL) {
+        fx_yaml_resolve(path, &config->etcd->member->data_dir);
+    }
+    for (unsigned i = 0; i < config->peers_count; i++) {
+        fx_yaml_resolve(path, &config->peers[i].endorsement_key);
+    }
+    for (unsigned i = 0; i < config->services_count; i++) {
+        if (config->services[i].dns != NULL) {
+            fx_yaml_resolve(path, &config->services[i].dns->key_file);
+        }
+    }
+    for (unsigned i = 0; i < config->repositories_count; i++) {
+        fx_yaml_resolve_url(path, &config->repositories[i].url);
+    }
+}
+
+static fx_code
+check_name(const char *text, const char *what, fx_err *err)
+{
+    fx_name ignored;
+    return fx_name_parse(text, what, &ignored, err);
+}
+
+static fx_code
+check_peers(const fx_coordinator_config *config, fx_err *err)
+{
+    for (unsigned i = 0; i < config->peers_count; i++) {
+        const fx_coordinator_peer *peer = &config->peers[i];
+        if (check_name(peer->name, "coordinator in \"peers\"", err) != FX_OK ||
+            check_name(peer->region, "region in \"peers\"", err) != FX_OK) {
+            return err->code;
+        }
+        bool twice = strcmp(peer->name, config->name) == 0;
+        for (unsigned k = 0; k < i; k++) {
+            twice = twice || strcmp(peer->name, config->peers[k].name) == 0;
+        }
+        if (twice) {
+            return fx_fail(
+                err, FX_ERR_INVALID, "\"peers\" names %s, which is known already", peer->name);
+        }
+    }
+    return FX_OK;
+}
+
+static fx_code
+check_service(const fx_coordinator_service *service, fx_err *err)
+{
+    if (check_name(service->name, "service", err) != FX_OK) {
+        return err->code;
+    }
+    if (service->kind != NULL && strcmp(service->kind, "postgres") != 0) {
+        return fx_fail(
+            err,
+            FX_ERR_UNSUPPORTED,
+            "service %s is of kind \"%s\": this version moves \"postgres\" only",
+            service->name,
+            service->kind);
+    }
+    for (unsigned i = 0; i < service->members_count; i++) {
+        const fx_coordinator_service_member *member = &service->members[i];
+        if (check_name(member->host, "host in \"members\"", err) != FX_OK ||
+            check_name(member->region, "region in \"members\"", err) != FX_OK) {
+            return fx_err_wrap(err, "service %s", service->name);
+        }
+        if (strlen(member->address) > 63 || member->port == 0) {
+            return fx_fail(
+                err,
+                FX_ERR_INVALID,
+                "service %s: member %s needs an address of at most 63 characters and a port",
+                service->name,
+                member->host);
+        }
+        for (unsigned k = 0; k < i; k++) {
+            if (strcmp(member->host, service->members[k].host) == 0) {
+                return fx_fail(
+                    err,
+                    FX_ERR_INVALID,
+                    "service %s lists member %s twice",
+                    service->name,
+                    member->host);
+            }
+        }
+    }
+    return FX_OK;
+}
+
+static fx_code
+check_services(const fx_coordinator_config *config, fx_err *err)
+{
+    for (unsigned i = 0; i < config->services_count; i++) {
+        if (check_service(&config->services[i], err) != FX_OK) {
+            return err->code;
+        }
+        for (unsigned k = 0; k < i; k++) {
+            if (strcmp(config->services[i].name, config->services[k].name) == 0) {
+                return fx_fail(
+                    err, FX_ERR_INVALID, "service %s is listed twice", config->services[i].name);
+            }
+        }
+    }
+    return FX_OK;
+}
+
+static fx_code
+check_policy(const fx_coordinator_policy *policy, fx_err *err)
+{
+    uint64_t lease = policy->lease_ms == 0 ? 8000 : policy->lease_ms;
+    uint64_t renewal = policy->renewal_ms == 0 ? 2000 : policy->renewal_ms;
+    uint64_t margin = policy->margin_ms == 0 ? 1000 : policy->margin_ms;
+    if (lease < 2 * renewal + margin) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "\"policy\": a lease of %llu ms bears no lost renewal: it must be at least twice "
+            "renewal_ms and margin_ms together",
+            (unsigned long long)lease);
+    }
+    if (policy->silence_max_ms != 0 && policy->silence_max_ms < 3000) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "\"policy\": silence_max_ms must be at least 3000: hosts report every second and "
+            "coordinators tell one another every second");
+    }
+    return FX_OK;
+}
+
+static fx_code
+check_all(const fx_coordinator_config *config, fx_err *err)
+{
+    if (config->version != 1) {
+        return fx_fail(
+            err,
+            FX_ERR_UNSUPPORTED,
+            "\"version\" is %u: this program reads version 1",
+            (unsigned)config->version);
+    }
+    if (check_name(config->cluster, "cluster", err) != FX_OK ||
+        check_name(config->name, "coordinator", err) != FX_OK ||
+        check_name(config->region, "region", err) != FX_OK || check_peers(config, err) != FX_OK ||
+        check_services(config, err) != FX_OK) {
+        return err->code;
+    }
+    return check_policy(&config->policy, err);
+}
+
+fx_code
+fx_coordinator_config_load(const char *path, fx_coordinator_config **out_config, fx_err *err)
+{
+    void *data = NULL;
+    if (fx_yaml_load(path, &coordinator_schema, &data, NULL, err) != FX_OK) {
+        return err->code;
+    }
+    fx_coordinator_config *config = data;
+    resolve_all(path, config);
+    if (check_all(config, err) != FX_OK) {
+        fx_coordinator_config_free(config);
+        return fx_err_wrap(err, "reading configuration %s", path);
+    }
+    *out_config = config;
+    return FX_OK;
+}
+
+void
+fx_coordinator_config_free(fx_coordinator_config *config)
+{
+    if (config != NULL) {
+        fx_yaml_free(&coordinator_schema, config, 0);
+    }
+}
