@@ -82,7 +82,7 @@ typedef struct fx_coordinator_dns {
 
 typedef struct fx_coordinator_service {
     char *name;
-    char *kind; /* "postgres" */
+    char *kind;                             /* "postgres" */
     fx_coordinator_service_member *members; /* in order of preference */
     unsigned members_count;
     char *probe_conninfo;    /* NULL: the service is not validated by a write */
@@ -116,7 +116,7 @@ typedef struct fx_coordinator_config {
 } fx_coordinator_config;
 
 /* errors: NOT_FOUND, DENIED, IO, INVALID with file and line or the key that is wrong */
-FX_MUST_USE fx_code fx_coordinator_config_load(
-    const char *path, fx_coordinator_config **out_config, fx_err *err);
+FX_MUST_USE fx_code
+fx_coordinator_config_load(const char *path, fx_coordinator_config **out_config, fx_err *err);
 void fx_coordinator_config_free(fx_coordinator_config *config);
 FX_DEFINE_AUTO(fx_coordinator_config);

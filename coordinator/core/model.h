@@ -315,6 +315,7 @@ typedef struct fx_sight {
     fx_name host;
     bool reachable;
     fx_dur bad_for;
+    fx_mono bad_since; /* of this coordinator's own sights; 0: reachable */
 } fx_sight;
 
 typedef struct fx_coordinator_view {
