@@ -1,5 +1,5 @@
 /*
- * Trees: folders of nodes, each tree a chunk (proto/repository.proto, message Tree). The source writes
+ * Trees: folders of nodes, each tree a chunk (proto/tree.proto). The source writes
  * them from the leaves up; restore walks them from the root.
  */
 #pragma once
@@ -28,27 +28,28 @@ typedef struct fx_extent {
     fx_chunk_id chunk;
 } fx_extent;
 
-/* All pointers belong to the tree (or the caller while building). Names are bytes without '/' and NUL. */
+/* All pointers belong to the tree (or the caller while building). Names are bytes without '/' and
+ * NUL. */
 typedef struct fx_node {
     fx_node_kind kind;
     char *name;
     uint32_t mode; /* permission bits, set-id and sticky bits */
     uint32_t uid;
     uint32_t gid;
-    char *user;  /* name of uid on the source, may be NULL */
+    char *user; /* name of uid on the source, may be NULL */
     char *group;
     int64_t mtime_ns;
     int64_t ctime_ns; /* with inode and size: to recognise an unchanged file; not restored */
     uint64_t inode;
-    uint64_t device;       /* of devices: the number */
+    uint64_t device; /* of devices: the number */
     uint64_t size_bytes;
-    uint64_t link_group;   /* files with the same value other than 0 are one file: hard links */
-    char *link_target;     /* symlinks */
-    fx_xattr *xattrs;      /* POSIX ACLs are the xattrs system.posix_acl_* */
+    uint64_t link_group; /* files with the same value other than 0 are one file: hard links */
+    char *link_target;   /* symlinks */
+    fx_xattr *xattrs;    /* POSIX ACLs are the xattrs system.posix_acl_* */
     size_t xattr_count;
-    fx_extent *extents;    /* files */
+    fx_extent *extents; /* files */
     size_t extent_count;
-    fx_chunk_id subtree;   /* folders */
+    fx_chunk_id subtree; /* folders */
 } fx_node;
 
 typedef struct fx_tree {
@@ -66,12 +67,13 @@ FX_DEFINE_AUTO(fx_tree);
 FX_MUST_USE fx_code
 fx_tree_write(fx_writer *writer, fx_tree *tree, fx_chunk_id *out_id, fx_err *err);
 
-/* ---- file content -------------------------------------------------------------------------------- */
+/* ---- file content
+ * -------------------------------------------------------------------------------- */
 
 /* How a file's bytes are cut into chunks. */
 typedef enum fx_cut { FX_CUT_CONTENT, FX_CUT_PAGES } fx_cut; /* PAGES: fixed 128 KiB blocks */
 
-/* Takes the bytes of one file after another; finds holes (4 KiB blocks of zeros) by itself. */
+/* Takes the bytes of one file after another; runs of zeros, 64 KiB and longer, become holes. */
 typedef struct fx_content fx_content;
 fx_content *fx_content_new(fx_writer *writer);
 void fx_content_free(fx_content *content);
@@ -82,18 +84,20 @@ FX_MUST_USE fx_code fx_content_add_hole(fx_content *content, uint64_t size_bytes
 /* Hands over the extents (free()) and their sum into `node`. */
 FX_MUST_USE fx_code fx_content_end(fx_content *content, fx_node *node, fx_err *err);
 
-/* ---- trees from entries in any order ---------------------------------------------------------------- */
+/* ---- trees from entries in any order
+ * ---------------------------------------------------------------- */
 
 /* Collects nodes by path ("base/1/2619") and writes all trees at the end. For archives (tar). */
 typedef struct fx_tree_builder fx_tree_builder;
 fx_tree_builder *fx_tree_builder_new(void);
 void fx_tree_builder_free(fx_tree_builder *builder);
 FX_DEFINE_AUTO(fx_tree_builder);
-/* Moves `node`'s pointers; `node->name` is ignored. Missing parents become folders 0700. errors: INVALID (path), LIMIT */
+/* Moves `node`'s pointers; `node->name` is ignored. Missing parents become folders 0700. errors:
+ * INVALID (path), LIMIT */
 FX_MUST_USE fx_code
 fx_tree_builder_add(fx_tree_builder *builder, const char *path, fx_node *node, fx_err *err);
-FX_MUST_USE fx_code
-fx_tree_builder_finish(fx_tree_builder *builder, fx_writer *writer, fx_chunk_id *out_root, fx_err *err);
+FX_MUST_USE fx_code fx_tree_builder_finish(
+    fx_tree_builder *builder, fx_writer *writer, fx_chunk_id *out_root, fx_err *err);
 
 /* Frees what a node points to. */
 void fx_node_deinit(fx_node *node);

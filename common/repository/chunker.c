@@ -1,0 +1,120 @@
+#include "common/repository/chunker.h"
+
+#include "common/repository/repository.h"
+
+/*
+ * A cut is where the masked bits of the hash are zero. The high bits depend on all of the last 64
+ * bytes. 21 bits up to the usual length and 17 after it: cuts at 600 KiB on average, few chunks
+ * near the limits.
+ */
+enum { WINDOW_BYTES = 64, USUAL_BYTES = 512 * 1024, BITS_BEFORE = 21, BITS_AFTER = 17 };
+
+#define HIGH_BITS(count) (~UINT64_C(0) << (64 - (count)))
+
+/* Part of the format only in so far as other numbers would deduplicate badly with what is stored.
+ */
+static const uint64_t gear_seed = UINT64_C(0x466f727472657373);
+
+/* source: Steele, Lea and Flood, SplitMix64 */
+static uint64_t
+next_number(uint64_t *state)
+{
+    *state += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    mixed = (mixed ^ (mixed >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return mixed ^ (mixed >> 31);
+}
+
+void
+fx_chunker_init(fx_chunker *chunker)
+{
+    FX_ASSERT(chunker != NULL);
+    uint64_t state = gear_seed;
+    for (size_t index = 0; index < 256; index++) {
+        chunker->gear[index] = next_number(&state);
+    }
+    fx_chunker_reset(chunker);
+}
+
+void
+fx_chunker_reset(fx_chunker *chunker)
+{
+    chunker->hash = 0;
+    chunker->length_bytes = 0;
+}
+
+/* Hashes from `at` up to `end` or the first cut; gives the place after the last byte hashed. */
+static size_t
+scan(fx_chunker *chunker, const unsigned char *data, size_t at, size_t end, uint64_t mask)
+{
+    uint64_t hash = chunker->hash;
+    while (at < end) {
+        hash = (hash << 1) + chunker->gear[data[at]];
+        at++;
+        if ((hash & mask) == 0) {
+            break;
+        }
+    }
+    chunker->hash = hash;
+    return at;
+}
+
+/* The end of the stretch that follows `length_bytes`, and the mask that decides in it. */
+static size_t
+stretch_end(size_t length_bytes, uint64_t *out_mask)
+{
+    if (length_bytes < FX_CHUNK_MIN_BYTES) {
+        *out_mask = 0;
+        return FX_CHUNK_MIN_BYTES;
+    }
+    if (length_bytes < USUAL_BYTES) {
+        *out_mask = HIGH_BITS(BITS_BEFORE);
+        return USUAL_BYTES;
+    }
+    *out_mask = HIGH_BITS(BITS_AFTER);
+    return FX_CHUNK_MAX_BYTES;
+}
+
+/* Bytes before the shortest length only warm the hash up, and only the last 64 of them matter. */
+static size_t
+skip_to_minimum(fx_chunker *chunker, const unsigned char *data, size_t at, size_t end)
+{
+    size_t blind_bytes = FX_CHUNK_MIN_BYTES - WINDOW_BYTES;
+    if (chunker->length_bytes < blind_bytes) {
+        size_t left_bytes = blind_bytes - chunker->length_bytes;
+        size_t step_bytes = end - at < left_bytes ? end - at : left_bytes;
+        chunker->length_bytes += step_bytes;
+        at += step_bytes;
+    }
+    while (at < end && chunker->length_bytes < FX_CHUNK_MIN_BYTES) {
+        chunker->hash = (chunker->hash << 1) + chunker->gear[data[at]];
+        chunker->length_bytes++;
+        at++;
+    }
+    return at;
+}
+
+size_t
+fx_chunker_take(fx_chunker *chunker, fx_bytes bytes, bool *out_is_end)
+{
+    FX_ASSERT(chunker->length_bytes < FX_CHUNK_MAX_BYTES);
+    const unsigned char *data = bytes.data;
+    size_t at = skip_to_minimum(chunker, data, 0, bytes.size_bytes);
+    *out_is_end = false;
+    while (at < bytes.size_bytes) {
+        uint64_t mask = 0;
+        size_t room_bytes = stretch_end(chunker->length_bytes, &mask) - chunker->length_bytes;
+        size_t left_bytes = bytes.size_bytes - at;
+        size_t end = at + (left_bytes < room_bytes ? left_bytes : room_bytes);
+        size_t next = scan(chunker, data, at, end, mask);
+        chunker->length_bytes += next - at;
+        at = next;
+        if ((chunker->hash & mask) == 0 || chunker->length_bytes == FX_CHUNK_MAX_BYTES) {
+            *out_is_end = true;
+            fx_chunker_reset(chunker);
+            break;
+        }
+    }
+    return at;
+}
