@@ -1,0 +1,303 @@
+#include "common/http/http.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <strings.h>
+
+#include <curl/curl.h>
+
+#include "common/base/clock.h"
+
+enum { CLIENT_MAGIC = 0x477c11e4 };
+
+struct fx_http_client {
+    uint32_t magic;
+    CURL *curl;
+    char *ca_file;
+    char *certificate_file;
+    char *key_file;
+};
+
+typedef struct call {
+    fx_buf *body;
+    fx_err *err;
+    fx_http_response *response;
+    bool body_failed;
+} call;
+
+static pthread_once_t begun = PTHREAD_ONCE_INIT;
+
+static void
+begin_library(void)
+{
+    CURLcode result = curl_global_init(CURL_GLOBAL_DEFAULT);
+    FX_ASSERT(result == CURLE_OK);
+}
+
+static char *
+copy_text(const char *text)
+{
+    if (text == NULL) {
+        return NULL;
+    }
+    char *copy = strdup(text);
+    FX_ASSERT(copy != NULL);
+    return copy;
+}
+
+fx_http_client *
+fx_http_client_new(const fx_http_tls *tls)
+{
+    (void)pthread_once(&begun, begin_library);
+    fx_http_client *client = calloc(1, sizeof *client);
+    FX_ASSERT(client != NULL);
+    client->magic = CLIENT_MAGIC;
+    client->curl = curl_easy_init();
+    FX_ASSERT(client->curl != NULL);
+    if (tls != NULL) {
+        client->ca_file = copy_text(tls->ca_file);
+        client->certificate_file = copy_text(tls->certificate_file);
+        client->key_file = copy_text(tls->key_file);
+    }
+    return client;
+}
+
+void
+fx_http_client_free(fx_http_client *client)
+{
+    if (client == NULL) {
+        return;
+    }
+    FX_ASSERT(client->magic == CLIENT_MAGIC);
+    curl_easy_cleanup(client->curl);
+    free(client->ca_file);
+    free(client->certificate_file);
+    free(client->key_file);
+    client->magic = 0;
+    free(client);
+}
+
+static size_t
+on_body(char *data, size_t size, size_t count, void *ctx)
+{
+    call *now = ctx;
+    size_t size_bytes = size * count;
+    if (fx_buf_append(now->body, data, size_bytes, now->err) != FX_OK) {
+        now->body_failed = true;
+        return 0;
+    }
+    return size_bytes;
+}
+
+/* The value of header `name` in the line, cut to the room; false if it is another header. */
+static bool
+take_header(const char *line, size_t length, const char *name, char *out_value, size_t room_bytes)
+{
+    size_t name_bytes = strlen(name);
+    if (length <= name_bytes || strncasecmp(line, name, name_bytes) != 0 ||
+        line[name_bytes] != ':') {
+        return false;
+    }
+    const char *value = line + name_bytes + 1;
+    const char *end = line + length;
+    while (value < end && (*value == ' ' || *value == '\t')) {
+        value++;
+    }
+    while (end > value && (end[-1] == '\r' || end[-1] == '\n' || end[-1] == ' ')) {
+        end--;
+    }
+    size_t value_bytes = (size_t)(end - value);
+    if (value_bytes >= room_bytes) {
+        value_bytes = room_bytes - 1;
+    }
+    memcpy(out_value, value, value_bytes);
+    out_value[value_bytes] = '\0';
+    return true;
+}
+
+static size_t
+on_header(char *line, size_t size, size_t count, void *ctx)
+{
+    call *now = ctx;
+    fx_http_response *response = now->response;
+    size_t length = size * count;
+    char number[24];
+    if (take_header(line, length, "Retry-After", number, sizeof number)) {
+        char *end = NULL;
+        long seconds = strtol(number, &end, 10);
+        response->retry_after_s = *end == '\0' && seconds >= 0 ? seconds : -1;
+        return length;
+    }
+    if (!take_header(
+            line, length, "Content-Type", response->content_type, sizeof response->content_type)) {
+        (void)take_header(line, length, "Location", response->location, sizeof response->location);
+    }
+    return length;
+}
+
+/* libcurl refuses an option only for exhaustion or a build without it: both are fatal here. */
+#define SET(curl, option, value)                                                                   \
+    do {                                                                                           \
+        CURLcode set_ = curl_easy_setopt((curl), (option), (value));                               \
+        FX_ASSERT(set_ == CURLE_OK);                                                               \
+    } while (0)
+
+static long
+left_ms(fx_mono deadline)
+{
+    int64_t left = fx_dur_ms(fx_mono_since(deadline, fx_clock_mono()));
+    return left > 0 ? (long)left : 1;
+}
+
+static void
+set_tls(const fx_http_client *client)
+{
+    CURL *curl = client->curl;
+    SET(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (client->ca_file != NULL) {
+        SET(curl, CURLOPT_CAINFO, client->ca_file);
+        SET(curl, CURLOPT_CAPATH, NULL); /* ours alone */
+    }
+    if (client->certificate_file != NULL) {
+        SET(curl, CURLOPT_SSLCERT, client->certificate_file);
+        SET(curl, CURLOPT_SSLKEY, client->key_file);
+    }
+}
+
+static void
+set_request(CURL *curl, const fx_http_request *request, struct curl_slist *headers)
+{
+    SET(curl, CURLOPT_URL, request->url);
+    SET(curl, CURLOPT_HTTPHEADER, headers);
+    if (request->body.size_bytes > 0) {
+        SET(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size_bytes);
+        SET(curl, CURLOPT_POSTFIELDS, request->body.data);
+    } else if (strcmp(request->method, "POST") == 0) {
+        SET(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)0);
+        SET(curl, CURLOPT_POSTFIELDS, "");
+    }
+    if (strcmp(request->method, "HEAD") == 0) {
+        SET(curl, CURLOPT_NOBODY, 1L);
+    }
+    SET(curl, CURLOPT_CUSTOMREQUEST, request->method);
+}
+
+static void
+set_up(fx_http_client *client, const fx_http_request *request, fx_mono deadline, call *now)
+{
+    CURL *curl = client->curl;
+    curl_easy_reset(curl); /* keeps connections */
+    SET(curl, CURLOPT_NOSIGNAL, 1L);
+    SET(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(curl, CURLOPT_PROXY, ""); /* what is asked for is near, or pinned */
+    SET(curl, CURLOPT_TIMEOUT_MS, left_ms(deadline));
+    if (request->connect_max.ns > 0) {
+        SET(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)fx_dur_ms(request->connect_max));
+    }
+    SET(curl, CURLOPT_WRITEFUNCTION, on_body);
+    SET(curl, CURLOPT_WRITEDATA, now);
+    SET(curl, CURLOPT_HEADERFUNCTION, on_header);
+    SET(curl, CURLOPT_HEADERDATA, now);
+    set_tls(client);
+}
+
+static struct curl_slist *
+build_headers(const fx_http_request *request)
+{
+    /* libcurl waits a second for "100 Continue" unless told not to ask. */
+    struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
+    FX_ASSERT(headers != NULL);
+    for (size_t i = 0; i < FX_HTTP_HEADER_MAX && request->headers[i] != NULL; i++) {
+        headers = curl_slist_append(headers, request->headers[i]);
+        FX_ASSERT(headers != NULL);
+    }
+    return headers;
+}
+
+static fx_code
+code_of(CURLcode result)
+{
+    switch (result) {
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return FX_ERR_INVALID;
+    case CURLE_OPERATION_TIMEDOUT:
+        return FX_ERR_TIMEOUT;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_ISSUER_ERROR:
+        return FX_ERR_DENIED;
+    default:
+        return FX_ERR_UNREACHABLE;
+    }
+}
+
+/* Was anything of the request handed to the connection? Then the other side may have acted. */
+static bool
+was_sent(CURL *curl)
+{
+    long size_bytes = 0;
+    CURLcode result = curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &size_bytes);
+    return result != CURLE_OK || size_bytes > 0;
+}
+
+static fx_code
+failure(CURL *curl, const fx_http_request *request, CURLcode result, const char *why, fx_err *err)
+{
+    fx_code code = code_of(result);
+    const char *reason = why[0] != '\0' ? why : curl_easy_strerror(result);
+    if (code == FX_ERR_INVALID) {
+        return fx_fail(err, code, "could not ask %.100s: %s", request->url, reason);
+    }
+    fx_err_class outcome = code == FX_ERR_DENIED ? FX_CLASS_PERMANENT : FX_CLASS_TRANSIENT;
+    if (was_sent(curl)) {
+        outcome = FX_CLASS_UNKNOWN;
+    }
+    return fx_fail_as(
+        err,
+        outcome,
+        code,
+        "could not %s %.100s: %s",
+        outcome == FX_CLASS_UNKNOWN ? "get an answer from" : "reach",
+        request->url,
+        reason);
+}
+
+fx_code
+fx_http_call(
+    fx_http_client *client,
+    const fx_http_request *request,
+    fx_mono deadline,
+    fx_http_response *out_response,
+    fx_buf *body,
+    fx_err *err)
+{
+    FX_ASSERT(client->magic == CLIENT_MAGIC);
+    FX_ASSERT(request->method != NULL && request->url != NULL);
+
+    fx_http_response response = {.retry_after_s = -1};
+    call now = {.body = body, .err = err, .response = &response};
+    char why[CURL_ERROR_SIZE] = "";
+    struct curl_slist *headers = build_headers(request);
+    set_up(client, request, deadline, &now);
+    set_request(client->curl, request, headers);
+    SET(client->curl, CURLOPT_ERRORBUFFER, why);
+    CURLcode result = curl_easy_perform(client->curl);
+    SET(client->curl, CURLOPT_ERRORBUFFER, NULL);
+    curl_slist_free_all(headers);
+    if (now.body_failed) {
+        err->outcome = FX_CLASS_UNKNOWN;
+        return fx_err_wrap(err, "reading the answer of %.100s", request->url);
+    }
+    if (result != CURLE_OK) {
+        return failure(client->curl, request, result, why, err);
+    }
+    long status = 0;
+    result = curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
+    FX_ASSERT(result == CURLE_OK);
+    response.status = (int)status;
+    *out_response = response;
+    return FX_OK;
+}
