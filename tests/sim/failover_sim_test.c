@@ -1289,6 +1289,7 @@ crash_host(world *w, size_t h)
     of->agent_up = false;
     of->life++;
     of->broken = false;
+    of->lease_end_ns = 0; /* of another boot: the clock that it was told by is gone */
     stop_database(w, h, FX_ROLE_NONE);
 }
 
