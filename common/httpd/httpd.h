@@ -31,7 +31,6 @@ typedef struct fx_httpd_options {
     const char *listen;           /* "127.0.0.1:7443", "[::1]:7443"; port 0: any free one */
     const char *certificate_file; /* PEM, the server's first */
     const char *key_file;         /* PEM */
-    const char *client_ca_file;   /* PEM; NULL: clients show no certificate. Else every one must. */
     size_t body_max_bytes;        /* a larger request body is answered with 413 */
     size_t response_max_bytes;
     unsigned connection_max;

@@ -230,6 +230,26 @@ fx_json_count(const fx_json *json)
     return json_array_size(view(json));
 }
 
+bool
+fx_json_is_object(const fx_json *json)
+{
+    return json_is_object(view(json));
+}
+
+const char *
+fx_json_key_at(const fx_json *json, size_t index)
+{
+    union { /* the library's iterator takes what it does not change */
+        const fx_json *from;
+        json_t *to;
+    } object = {json};
+    void *at = json_object_iter(object.to); /* NULL for what is no object */
+    for (size_t i = 0; i < index && at != NULL; i++) {
+        at = json_object_iter_next(object.to, at);
+    }
+    return at == NULL ? NULL : json_object_iter_key(at);
+}
+
 const char *
 fx_json_as_text(const fx_json *json, const char *fallback)
 {

@@ -35,6 +35,11 @@ const fx_json *fx_json_get(const fx_json *json, const char *key);
 const fx_json *fx_json_at(const fx_json *json, size_t index);
 size_t fx_json_count(const fx_json *json); /* of an array, else 0 */
 
+bool fx_json_is_object(const fx_json *json);
+/* The keys of an object, each once in any order; NULL past the last, and where there is no object.
+ */
+const char *fx_json_key_at(const fx_json *json, size_t index);
+
 /* Of the value itself. 64-bit numbers may also stand as text, as etcd writes them. */
 const char *fx_json_as_text(const fx_json *json, const char *fallback);
 int64_t fx_json_as_int(const fx_json *json, int64_t fallback);
