@@ -184,6 +184,7 @@ start(const char *conninfo, bool replication, PGconn **out_pg, fx_err *err)
 {
     static const char *const defaults[][2] = {
         {"fallback_application_name", "fortress"},
+        {"dbname", "postgres"},
         {"keepalives", "1"},
         {"keepalives_idle", "5"},
         {"keepalives_interval", "3"},

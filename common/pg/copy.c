@@ -35,6 +35,28 @@ fx_pg_identify(fx_pg *conn, fx_mono deadline, fx_pg_system *out_system, fx_err *
     return FX_OK;
 }
 
+/* "16MB", "1GB": how SHOW prints it. */
+fx_code
+fx_pg_segment_bytes(fx_pg *conn, fx_mono deadline, uint32_t *out_bytes, fx_err *err)
+{
+    FX_BUF_AUTO text = {0};
+    fx_buf_init(&text, 32);
+    if (fx_pg_query_text(conn, "SHOW wal_segment_size", NULL, deadline, &text, err) != FX_OK) {
+        return fx_err_wrap(err, "asking for wal_segment_size");
+    }
+    char *unit = NULL;
+    const unsigned long number = strtoul(fx_buf_text(&text), &unit, 10);
+    const uint32_t factor = strcmp(unit, "MB") == 0   ? 1024U * 1024U
+                            : strcmp(unit, "GB") == 0 ? 1024U * 1024U * 1024U
+                                                      : 0;
+    if (factor == 0 || number == 0 || number > 1024 || number * factor > FX_PG_SEGMENT_MAX_BYTES) {
+        return fx_fail(
+            err, FX_ERR_UNSUPPORTED, "the server's wal_segment_size is \"%s\"", fx_buf_text(&text));
+    }
+    *out_bytes = (uint32_t)(number * factor);
+    return FX_OK;
+}
+
 fx_code
 fx_pg_send(fx_pg *conn, const char *sql, fx_mono deadline, fx_err *err)
 {

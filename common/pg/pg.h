@@ -135,6 +135,10 @@ typedef struct fx_pg_system {
 FX_MUST_USE fx_code
 fx_pg_identify(fx_pg *conn, fx_mono deadline, fx_pg_system *out_system, fx_err *err);
 
+/* The server's wal_segment_size. errors: also UNSUPPORTED (a size that no server should have) */
+FX_MUST_USE fx_code
+fx_pg_segment_bytes(fx_pg *conn, fx_mono deadline, uint32_t *out_bytes, fx_err *err);
+
 /* Sends a command whose results are then taken one by one with fx_pg_next. */
 FX_MUST_USE fx_code fx_pg_send(fx_pg *conn, const char *sql, fx_mono deadline, fx_err *err);
 
