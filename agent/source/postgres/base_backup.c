@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/source/postgres/manifest.h"
-#include "agent/source/postgres/stream.h"
+#include "agent/source/postgres/format/manifest.h"
+#include "agent/source/postgres/format/stream.h"
 #include "common/base/clock.h"
 #include "common/json/json.h"
 
@@ -26,6 +26,7 @@ typedef struct taking {
     fx_file_sums *sums;
     fx_buf manifest;
     fx_base_backup *backup;
+    const fx_events *events;
     char path[PATH_BYTES]; /* of the open entry, below the data directory */
     fx_node node;
     uint32_t crc;
@@ -109,6 +110,9 @@ end_entry(void *ctx, fx_err *err)
         FX_ASSERT(at->node.size_bytes == announced_bytes);
         at->backup->file_count++;
         at->backup->size_bytes += at->node.size_bytes;
+        const fx_progress progress = {
+            .file_count = at->backup->file_count, .done_bytes = at->backup->size_bytes};
+        fx_events_progress(at->events, &progress);
         if (!at->is_wal &&
             fx_file_sums_add(at->sums, at->path, at->node.size_bytes, at->crc, err) != FX_OK) {
             return err->code;
@@ -201,7 +205,7 @@ send_command(fx_pg *conn, const char *label, fx_err *err)
 }
 
 static fx_code
-read_stream(fx_pg *conn, fx_dur idle_max, taking *at, fx_err *err)
+read_stream(fx_pg *conn, const fx_base_backup_options *options, taking *at, fx_err *err)
 {
     const fx_backup_sink sink = {
         .ctx = at,
@@ -209,9 +213,13 @@ read_stream(fx_pg *conn, fx_dur idle_max, taking *at, fx_err *err)
         .data = add_data,
         .end = end_entry,
         .manifest = add_manifest};
+    const fx_dur idle_max = options->idle_max.ns > 0 ? options->idle_max : FX_DUR_MS(IDLE_MAX_MS);
     fx_backup_stream stream;
     fx_backup_stream_init(&stream, &sink);
     for (;;) {
+        if (fx_events_cancelled(options->events)) {
+            return fx_fail(err, FX_ERR_CANCELLED, "the base backup was cancelled");
+        }
         fx_pg_copy_kind kind = FX_PG_COPY_END;
         fx_bytes message = {0};
         const fx_mono deadline = fx_mono_after(fx_clock_mono(), idle_max);
@@ -240,14 +248,13 @@ converse(fx_pg *conn, const fx_base_backup_options *options, taking *at, fx_err 
     FX_AUTO(fx_pg_result) start = NULL;
     FX_AUTO(fx_pg_result) tablespaces = NULL;
     FX_AUTO(fx_pg_result) stop = NULL;
-    const fx_dur idle_max = options->idle_max.ns > 0 ? options->idle_max : FX_DUR_MS(IDLE_MAX_MS);
     fx_base_backup *backup = at->backup;
     if (send_command(conn, options->label, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, CHECKPOINT_MAX_MS, &start, err) != FX_OK ||
         read_position(start, &backup->start, &backup->start_timeline, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, IDLE_MAX_MS, &tablespaces, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_COPY_OUT, IDLE_MAX_MS, NULL, err) != FX_OK ||
-        read_stream(conn, idle_max, at, err) != FX_OK ||
+        read_stream(conn, options, at, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, IDLE_MAX_MS, &stop, err) != FX_OK ||
         read_position(stop, &backup->stop, &backup->stop_timeline, err) != FX_OK) {
         return err->code;
@@ -271,8 +278,8 @@ take_with(fx_pg *conn, const fx_base_backup_options *options, taking *at, fx_err
     }
     at->backup->server_version = fx_pg_server_version(conn);
     if (fx_pg_identify(conn, after_ms(COMMAND_MAX_MS), &at->backup->system, err) != FX_OK ||
-        fx_pg_segment_bytes(
-            conn, after_ms(COMMAND_MAX_MS), &at->backup->segment_bytes, err) != FX_OK ||
+        fx_pg_segment_bytes(conn, after_ms(COMMAND_MAX_MS), &at->backup->segment_bytes, err) !=
+            FX_OK ||
         converse(conn, options, at, err) != FX_OK ||
         fx_manifest_check(fx_buf_bytes(&at->manifest), at->sums, err) != FX_OK ||
         store_manifest(at, err) != FX_OK) {
@@ -298,7 +305,12 @@ fx_base_backup_take(
     FX_AUTO(fx_file_sums) sums = fx_file_sums_new();
     fx_base_backup backup = {.began = fx_clock_wall()};
     taking at = {
-        .writer = writer, .builder = builder, .content = content, .sums = sums, .backup = &backup};
+        .writer = writer,
+        .builder = builder,
+        .content = content,
+        .sums = sums,
+        .backup = &backup,
+        .events = options->events};
     fx_buf_init(&at.manifest, MANIFEST_MAX_BYTES);
     const fx_code code = take_with(conn, options, &at, err);
     fx_node_deinit(&at.node);
@@ -306,18 +318,6 @@ fx_base_backup_take(
     if (code != FX_OK) {
         return code;
     }
-    char start_text[FX_PG_LSN_TEXT_BYTES];
-    char stop_text[FX_PG_LSN_TEXT_BYTES];
-    fx_pg_lsn_format(backup.start, start_text);
-    fx_pg_lsn_format(backup.stop, stop_text);
-    FX_LOG(
-        options->log,
-        INFO,
-        "backup.received",
-        FX_STR("start_lsn", start_text),
-        FX_STR("stop_lsn", stop_text),
-        FX_INT("files", backup.file_count),
-        FX_INT("size_bytes", backup.size_bytes));
     *out_backup = backup;
     return FX_OK;
 }

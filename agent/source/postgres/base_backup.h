@@ -4,15 +4,15 @@
  */
 #pragma once
 
-#include "common/base/log.h"
+#include "agent/source/source.h"
 #include "common/pg/pg.h"
 #include "common/repository/tree.h"
 
 typedef struct fx_base_backup_options {
-    const char *conninfo; /* of a role with REPLICATION; primary or standby */
-    const char *label;    /* written into backup_label */
-    fx_dur idle_max;      /* the server may say nothing for so long; 0: 10 minutes */
-    const fx_log *log;
+    const char *conninfo;    /* of a role with REPLICATION; primary or standby */
+    const char *label;       /* written into backup_label */
+    fx_dur idle_max;         /* the server may say nothing for so long; 0: 10 minutes */
+    const fx_events *events; /* may be NULL */
 } fx_base_backup_options;
 
 typedef struct fx_base_backup {
@@ -36,7 +36,8 @@ typedef struct fx_base_backup {
  * compared with the server's manifest.
  *
  * errors: what fx_pg_open reports, DENIED (no REPLICATION), UNSUPPORTED (older than 15), DAMAGED,
- *         FAILED (also: WAL of the backup's own time was already removed), and the writer's
+ *         CANCELLED, FAILED (also: WAL of the backup's own time was already removed), and the
+ * writer's
  */
 FX_MUST_USE fx_code fx_base_backup_take(
     fx_writer *writer,

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "agent/source/postgres/tar.h"
+#include "agent/source/postgres/format/tar.h"
 
 enum { FX_BACKUP_TABLESPACE_BYTES = 11 };
 

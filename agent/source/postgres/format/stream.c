@@ -1,4 +1,4 @@
-#include "agent/source/postgres/stream.h"
+#include "agent/source/postgres/format/stream.h"
 
 #include <stdio.h>
 #include <string.h>

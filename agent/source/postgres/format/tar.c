@@ -1,4 +1,4 @@
-#include "agent/source/postgres/tar.h"
+#include "agent/source/postgres/format/tar.h"
 
 #include <stdio.h>
 #include <string.h>

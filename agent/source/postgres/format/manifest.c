@@ -1,4 +1,4 @@
-#include "agent/source/postgres/manifest.h"
+#include "agent/source/postgres/format/manifest.h"
 
 #include <stdlib.h>
 #include <string.h>
