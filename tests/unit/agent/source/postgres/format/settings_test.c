@@ -53,7 +53,7 @@ the_time_is_written_to_the_microsecond_and_last(void **state)
     fx_recovery recovery = plain;
     recovery.target_time.ns = INT64_C(1795485723456789000);
     assert_int_equal(make("", &recovery, &out, &err), FX_OK);
-    const char *at = strstr(fx_buf_text(&out), "recovery_target_time");
+    const char *at = strstr(fx_buf_text(&out), "recovery_target_time =");
     assert_non_null(at);
     assert_string_equal(at, "recovery_target_time = '2026-11-24 02:02:03.456789+00'\n");
 }
