@@ -2,160 +2,270 @@
 #include <string.h>
 
 #include <nng/nng.h>
-#include <nng/protocol/reqrep0/req.h>
 #include <nng/supplemental/tls/tls.h>
 #include <sys/random.h>
 
 #include "common/base/clock.h"
 #include "common/base/monitor.h"
 #include "common/base/rng.h"
+#include "common/wire/frame.h"
 #include "common/wire/service.h"
 #include "common/wire/tls.h"
 #include "common/wire/wire.h"
 
-enum {
-    REASON_BYTES = 256,
-    /* nng dials again by itself after a random part of this; we close the dialer long before. */
-    NNG_REDIAL_MS = INT32_MAX,
-};
+enum { REASON_BYTES = 256 };
 
-/* The highest bit ends the path of a request. source: nng, REQ/REP protocol */
-#define ID_END_MARK UINT32_C(0x80000000)
-
+/*
+ * The calling thread does all the work. One receive is always under way while connected, so that a
+ * lost connection is known before the next call; it runs by callbacks.
+ */
 struct fx_wire_client {
-    fx_wire_duty duty; /* first: run() casts back. Ends a dial at its deadline */
+    fx_wire_duty duty; /* first: run() casts back. Ends what passes the deadline of the call */
     fx_wire_client_options options;
     char *url;
     fx_tls *tls;
     nng_tls_config *config;
-    nng_socket socket;
-    nng_aio *send_aio;
-    nng_aio *receive_aio;
+    nng_stream_dialer *dialer;
+    nng_aio *dial_aio;    /* waited for by the caller */
+    nng_aio *send_aio;    /* likewise */
+    nng_aio *receive_aio; /* received() */
     fx_rng rng;
+
+    /* Of the receive under way; between two receives of the caller, under the monitor. */
+    unsigned char head[FX_FRAME_LENGTH_BYTES];
+    unsigned char *message; /* NULL while the length is received */
+    size_t message_bytes;
+    size_t done_bytes;
 
     fx_monitor monitor; /* of what follows; never held across a call of nng that can block */
     bool busy;
     bool cancelled;
+    bool expired; /* the deadline of the call has passed */
     bool dialing;
-    nng_dialer dialer; /* id 0: none */
-    uint32_t pipe;     /* 0: not connected */
-    uint32_t closed_pipe;
+    nng_stream *stream;
+    bool connected;    /* hellos exchanged and not lost since */
+    bool receiving;    /* receive_aio is under way */
+    bool received;     /* `message` is complete */
     uint32_t failures; /* in a row */
     fx_mono dial_at;   /* not before */
     uint32_t last_id;
-    bool receive_ended;
     char reason[REASON_BYTES]; /* of the last failed dial */
 };
 
-/* ---- connection
- * ------------------------------------------------------------------------------------ */
+/* ---- what others may interrupt
+ * --------------------------------------------------------------------- */
 
+/* With the monitor held. */
 static void
-connection_opening(nng_pipe pipe, nng_pipe_ev event, void *ctx)
+interrupt(fx_wire_client *client)
 {
-    (void)event;
-    fx_wire_client *client = ctx;
-    bool verified = false;
-    fx_wire_peer peer = {0};
-    bool good = nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) == 0 && verified &&
-                fx_tls_noted_peer(&peer) && fx_name_is(&peer.name, &client->options.peer_name);
-    fx_monitor_lock(&client->monitor);
-    good = good && client->dialing && client->pipe == 0;
-    fx_monitor_unlock(&client->monitor);
-    if (!good) {
-        (void)nng_pipe_close(pipe);
+    if (client->dialing) {
+        nng_aio_cancel(client->dial_aio);
     }
-}
-
-static void
-connection_opened(nng_pipe pipe, nng_pipe_ev event, void *ctx)
-{
-    (void)event;
-    fx_wire_client *client = ctx;
-    uint32_t id = (uint32_t)nng_pipe_id(pipe);
-    fx_monitor_lock(&client->monitor);
-    if (id != client->closed_pipe) { /* nng may tell of the end first */
-        client->pipe = id;
+    if (client->stream != NULL) {
+        nng_stream_close(client->stream);
     }
     fx_monitor_wake(&client->monitor);
-    fx_monitor_unlock(&client->monitor);
 }
 
-/* Not all at once after a server's restart, also at the first try. */
+/* On the service's thread: the deadline of the call has passed. */
 static void
-connection_closed(nng_pipe pipe, nng_pipe_ev event, void *ctx)
-{
-    (void)event;
-    fx_wire_client *client = ctx;
-    fx_monitor_lock(&client->monitor);
-    client->closed_pipe = (uint32_t)nng_pipe_id(pipe);
-    if (client->pipe == client->closed_pipe) {
-        client->pipe = 0;
-        fx_dur wait = {
-            .ns = (int64_t)fx_rng_below(&client->rng, (uint64_t)client->options.redial_min.ns)};
-        client->dial_at = fx_mono_after(fx_clock_mono(), wait);
-    }
-    fx_monitor_wake(&client->monitor);
-    fx_monitor_unlock(&client->monitor);
-}
-
-/* On the service's thread: the call that dials has reached its deadline. */
-static void
-end_dial(fx_wire_duty *duty, fx_mono now)
+expire(fx_wire_duty *duty, fx_mono now)
 {
     (void)now;
     fx_wire_client *client = (fx_wire_client *)(void *)duty;
     fx_monitor_lock(&client->monitor);
-    nng_dialer dialer = client->dialer;
-    bool dialing = client->dialing;
-    fx_monitor_unlock(&client->monitor);
-    if (dialing) {
-        (void)nng_dialer_close(dialer);
+    if (client->busy) {
+        client->expired = true;
+        interrupt(client);
     }
+    fx_monitor_unlock(&client->monitor);
     duty->due = FX_WIRE_NEVER;
 }
 
-static int
-make_dialer(const fx_wire_client *client, nng_dialer *out_dialer)
+void
+fx_wire_client_cancel(fx_wire_client *client)
 {
-    nng_dialer dialer = NNG_DIALER_INITIALIZER;
-    int result = nng_dialer_create(&dialer, client->socket, client->url);
-    if (result != 0) {
-        return result;
-    }
-    result = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, client->config);
-    if (result == 0) {
-        result = nng_dialer_set_size(
-            dialer, NNG_OPT_RECVMAXSZ, client->options.message_max_bytes + FX_TLS_ID_BYTES);
-    }
-    if (result == 0) {
-        result = nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, NNG_REDIAL_MS);
-    }
-    if (result != 0) {
-        (void)nng_dialer_close(dialer);
-        return result;
-    }
-    *out_dialer = dialer;
-    return 0;
+    fx_monitor_lock(&client->monitor);
+    client->cancelled = true;
+    interrupt(client);
+    fx_monitor_unlock(&client->monitor);
 }
 
-/* With the monitor held: forgets the dialer of an earlier connection. */
-static void
-close_dialer(fx_wire_client *client)
+/* With the monitor held. */
+static bool
+is_over(const fx_wire_client *client)
 {
-    nng_dialer old = client->dialer;
-    client->dialer = (nng_dialer)NNG_DIALER_INITIALIZER;
-    if (old.id != 0) {
-        fx_monitor_unlock(&client->monitor);
-        (void)nng_dialer_close(old);
-        fx_monitor_lock(&client->monitor);
+    return client->cancelled || client->expired;
+}
+
+/* ---- receiving
+ * ------------------------------------------------------------------------------------- */
+
+static void
+submit_receive(fx_wire_client *client)
+{
+    bool head = client->message == NULL;
+    nng_iov vector = {
+        .iov_buf = (head ? client->head : client->message) + client->done_bytes,
+        .iov_len = (head ? sizeof(client->head) : client->message_bytes) - client->done_bytes,
+    };
+    int set = nng_aio_set_iov(client->receive_aio, 1, &vector);
+    FX_ASSERT(set == 0);
+    nng_stream_recv(client->stream, client->receive_aio);
+}
+
+static bool
+begin_message(fx_wire_client *client)
+{
+    uint64_t size_bytes = fx_frame_get(client->head, sizeof(client->head));
+    if (size_bytes < FX_FRAME_ID_BYTES ||
+        size_bytes - FX_FRAME_ID_BYTES > client->options.message_max_bytes) {
+        return false;
     }
+    client->message = malloc((size_t)size_bytes);
+    FX_ASSERT(client->message != NULL);
+    client->message_bytes = (size_t)size_bytes;
+    client->done_bytes = 0;
+    return true;
+}
+
+static void
+received(void *ctx)
+{
+    fx_wire_client *client = ctx;
+    bool good = nng_aio_result(client->receive_aio) == 0;
+    bool complete = false;
+    if (good) {
+        client->done_bytes += nng_aio_count(client->receive_aio);
+        complete = client->message != NULL && client->done_bytes == client->message_bytes;
+    }
+    if (good && client->message == NULL && client->done_bytes == sizeof(client->head)) {
+        good = begin_message(client);
+    }
+    if (good && !complete) {
+        submit_receive(client);
+        return;
+    }
+    fx_monitor_lock(&client->monitor);
+    client->receiving = false;
+    client->received = complete;
+    client->connected = client->connected && complete;
+    fx_monitor_wake(&client->monitor);
+    fx_monitor_unlock(&client->monitor);
 }
 
 /* With the monitor held. */
 static void
-note_failed_dial(fx_wire_client *client)
+start_receiving(fx_wire_client *client)
 {
+    free(client->message);
+    client->message = NULL;
+    client->done_bytes = 0;
+    client->received = false;
+    client->receiving = true;
+    submit_receive(client);
+}
+
+/* ---- connection
+ * ------------------------------------------------------------------------------------ */
+
+/* With the monitor held, which it gives up meanwhile. */
+static void
+drop_stream(fx_wire_client *client)
+{
+    nng_stream *stream = client->stream;
+    client->connected = false;
+    if (stream == NULL) {
+        return;
+    }
+    nng_stream_close(stream);
+    while (client->receiving) {
+        fx_monitor_wait(&client->monitor);
+    }
+    client->stream = NULL;
+    client->received = false;
+    nng_stream_free(stream);
+}
+
+/* Sends or receives all of `bytes` and waits; a nng result. Only the caller's thread. */
+static int
+transfer(fx_wire_client *client, unsigned char *bytes, size_t size_bytes, bool sends)
+{
+    size_t done_bytes = 0;
+    while (done_bytes < size_bytes) {
+        nng_iov vector = {.iov_buf = bytes + done_bytes, .iov_len = size_bytes - done_bytes};
+        int set = nng_aio_set_iov(client->send_aio, 1, &vector);
+        FX_ASSERT(set == 0);
+        if (sends) {
+            nng_stream_send(client->stream, client->send_aio);
+        } else {
+            nng_stream_recv(client->stream, client->send_aio);
+        }
+        nng_aio_wait(client->send_aio);
+        int result = nng_aio_result(client->send_aio);
+        if (result != 0) {
+            return result;
+        }
+        done_bytes += nng_aio_count(client->send_aio);
+    }
+    return 0;
+}
+
+static int
+exchange_hellos(fx_wire_client *client)
+{
+    unsigned char hello[FX_FRAME_HELLO_BYTES];
+    bool verified = false;
+    fx_wire_peer peer;
+    fx_frame_put_hello(hello, FX_FRAME_REQ);
+    int result = transfer(client, hello, sizeof(hello), true);
+    if (result == 0) {
+        result = transfer(client, hello, sizeof(hello), false);
+    }
+    if (result != 0) {
+        return result;
+    }
+    result = nng_stream_get_bool(client->stream, NNG_OPT_TLS_VERIFIED, &verified);
+    if (result != 0 || !verified || !fx_tls_noted_peer(&peer) ||
+        !fx_name_is(&peer.name, &client->options.peer_name)) {
+        return NNG_EPEERAUTH;
+    }
+    return fx_frame_is_hello(hello, FX_FRAME_REP) ? 0 : NNG_EPROTO;
+}
+
+/* With the monitor held, which it gives up meanwhile: a TCP connection, or a nng result. */
+static int
+dial_stream(fx_wire_client *client)
+{
+    client->dialing = true;
+    nng_stream_dialer_dial(client->dialer, client->dial_aio);
+    fx_monitor_unlock(&client->monitor);
+    nng_aio_wait(client->dial_aio);
+    int result = nng_aio_result(client->dial_aio);
+    fx_monitor_lock(&client->monitor);
+    client->dialing = false;
+    if (result == 0) {
+        client->stream = nng_aio_get_output(client->dial_aio, 0);
+        if (is_over(client)) {
+            nng_stream_close(client->stream);
+        }
+    }
+    return result;
+}
+
+/* With the monitor held. */
+static void
+note_failed_dial(fx_wire_client *client, int result)
+{
+    char failure[REASON_BYTES];
+    fx_tls_take_failure(client->tls, failure, sizeof(failure));
+    (void)snprintf(
+        client->reason,
+        sizeof(client->reason),
+        "%s",
+        failure[0] != '\0' ? failure
+                           : (client->expired ? "no connection in time" : nng_strerror(result)));
     int64_t limit_ns = client->options.redial_min.ns;
     for (uint32_t i = 0; i < client->failures && limit_ns < client->options.redial_max.ns; i++) {
         limit_ns *= 2;
@@ -168,52 +278,40 @@ note_failed_dial(fx_wire_client *client)
     client->failures++;
 }
 
-/* With the monitor held; gives it up meanwhile. A nng result. */
+/* With the monitor held, which it gives up meanwhile. A nng result. */
 static int
-dial(fx_wire_client *client, fx_mono deadline)
+dial(fx_wire_client *client)
 {
-    close_dialer(client);
-    client->reason[0] = '\0';
-    nng_dialer dialer = NNG_DIALER_INITIALIZER;
-    fx_monitor_unlock(&client->monitor);
-    int result = make_dialer(client, &dialer);
-    fx_monitor_lock(&client->monitor);
-    if (result != 0) {
-        note_failed_dial(client);
-        (void)snprintf(client->reason, sizeof(client->reason), "%s", nng_strerror(result));
-        return result;
-    }
-    client->dialer = dialer;
-    client->dialing = !client->cancelled;
-    if (client->cancelled) {
-        return NNG_ECANCELED;
-    }
-    fx_monitor_unlock(&client->monitor);
-
     char failure[REASON_BYTES];
     fx_tls_take_failure(client->tls, failure, sizeof(failure));
-    fx_wire_duty_set_due(&client->duty, deadline);
-    result = nng_dialer_start(dialer, 0);
-    fx_wire_duty_set_due(&client->duty, FX_WIRE_NEVER);
-    fx_tls_take_failure(client->tls, failure, sizeof(failure));
-
-    fx_monitor_lock(&client->monitor);
-    client->dialing = false;
+    client->reason[0] = '\0';
+    int result = dial_stream(client);
     if (result == 0) {
-        client->failures = 0;
-        return 0;
+        fx_monitor_unlock(&client->monitor);
+        result = exchange_hellos(client);
+        fx_monitor_lock(&client->monitor);
     }
-    if (result == NNG_ECLOSED && !client->cancelled) {
-        result = NNG_ETIMEDOUT;
+    if (result != 0) {
+        drop_stream(client);
+        note_failed_dial(client, result);
+        return result;
     }
-    (void)snprintf(
-        client->reason,
-        sizeof(client->reason),
-        "%s",
-        failure[0] != '\0' ? failure : nng_strerror(result));
-    close_dialer(client);
-    note_failed_dial(client);
-    return result;
+    client->failures = 0;
+    client->connected = true;
+    start_receiving(client);
+    return 0;
+}
+
+/* With the monitor held: not all clients at once after a server's restart. */
+static void
+note_lost(fx_wire_client *client)
+{
+    if (client->stream != NULL && !client->connected) {
+        uint64_t limit_ns = (uint64_t)client->options.redial_min.ns;
+        fx_dur wait = {.ns = (int64_t)fx_rng_below(&client->rng, limit_ns)};
+        client->dial_at = fx_mono_after(fx_clock_mono(), wait);
+        drop_stream(client);
+    }
 }
 
 static fx_code
@@ -231,14 +329,14 @@ fail_cancelled(const fx_wire_client *client, fx_err_class outcome, fx_err *err)
 static fx_code
 connect_by(fx_wire_client *client, fx_mono deadline, fx_err *err)
 {
-    while (!client->cancelled && client->pipe == 0 && fx_clock_mono().ns < deadline.ns) {
-        if (client->dial_at.ns > fx_clock_mono().ns) {
+    note_lost(client);
+    while (!client->connected && !is_over(client)) {
+        fx_mono now = fx_clock_mono();
+        if (client->dial_at.ns > now.ns) {
             fx_mono until = client->dial_at.ns < deadline.ns ? client->dial_at : deadline;
             (void)fx_monitor_wait_until(&client->monitor, until);
-            continue;
-        }
-        int result = dial(client, deadline);
-        if (result == NNG_EPEERAUTH) {
+            client->expired = client->expired || fx_clock_mono().ns >= deadline.ns;
+        } else if (dial(client) == NNG_EPEERAUTH && !is_over(client)) {
             return fx_fail(
                 err,
                 FX_ERR_DENIED,
@@ -251,7 +349,7 @@ connect_by(fx_wire_client *client, fx_mono deadline, fx_err *err)
     if (client->cancelled) {
         return fail_cancelled(client, FX_CLASS_TRANSIENT, err);
     }
-    if (client->pipe == 0) {
+    if (!client->connected || client->expired) {
         return fx_fail(
             err,
             FX_ERR_UNREACHABLE,
@@ -266,157 +364,57 @@ connect_by(fx_wire_client *client, fx_mono deadline, fx_err *err)
 /* ---- exchange
  * -------------------------------------------------------------------------------------- */
 
-static void
-receive_ended(void *ctx)
-{
-    fx_wire_client *client = ctx;
-    fx_monitor_lock(&client->monitor);
-    client->receive_ended = true;
-    fx_monitor_wake(&client->monitor);
-    fx_monitor_unlock(&client->monitor);
-}
-
-/* The message if it answers request `id`; NULL, freed, if it is an old one. */
-static nng_msg *
-take_reply(const fx_wire_client *client, uint32_t id)
-{
-    nng_msg *message = nng_aio_get_msg(client->receive_aio);
-    nng_aio_set_msg(client->receive_aio, NULL);
-    const unsigned char *header = nng_msg_header(message);
-    uint32_t answered = 0;
-    if (nng_msg_header_len(message) == FX_TLS_ID_BYTES) {
-        answered = ((uint32_t)header[0] << 24U) | ((uint32_t)header[1] << 16U) |
-                   ((uint32_t)header[2] << 8U) | (uint32_t)header[3];
-    }
-    if (answered != id) {
-        nng_msg_free(message);
-        return NULL;
-    }
-    return message;
-}
-
-/* With the monitor held: waits until the reply is there, the connection gone, or the time over. */
-static nng_msg *
-await_reply(fx_wire_client *client, uint32_t id, fx_mono deadline)
-{
-    uint32_t pipe = client->pipe;
-    bool in_time = true;
-    for (;;) {
-        if (client->receive_ended) {
-            if (nng_aio_result(client->receive_aio) != 0) {
-                return NULL;
-            }
-            nng_msg *message = take_reply(client, id);
-            if (message != NULL) {
-                return message;
-            }
-            client->receive_ended = false;
-            fx_monitor_unlock(&client->monitor);
-            nng_recv_aio(client->socket, client->receive_aio);
-            fx_monitor_lock(&client->monitor);
-        } else if (client->cancelled || client->pipe != pipe || pipe == 0 || !in_time) {
-            return NULL;
-        } else {
-            in_time = fx_monitor_wait_until(&client->monitor, deadline);
-        }
-    }
-}
-
-/* With the monitor held: neither aio runs any more afterwards; a reply of the last moment counts.
- */
-static nng_msg *
-end_exchange(fx_wire_client *client, nng_msg *reply, uint32_t id, bool *out_sent)
-{
-    fx_monitor_unlock(&client->monitor);
-    nng_aio_cancel(client->send_aio);
-    nng_aio_wait(client->send_aio);
-    nng_aio_cancel(client->receive_aio);
-    nng_aio_wait(client->receive_aio);
-    *out_sent = nng_aio_result(client->send_aio) == 0;
-    if (!*out_sent) {
-        nng_msg_free(nng_aio_get_msg(client->send_aio)); /* no connection ever took it */
-    }
-    nng_aio_set_msg(client->send_aio, NULL);
-    if (reply == NULL && nng_aio_result(client->receive_aio) == 0 &&
-        nng_aio_get_msg(client->receive_aio) != NULL) {
-        reply = take_reply(client, id);
-    }
-    fx_monitor_lock(&client->monitor);
-    return reply;
-}
-
-/* With the monitor held. */
+/* With the monitor held. The connection may be dead without a sign: the next call dials anew. */
 static fx_code
-fail_exchange(fx_wire_client *client, bool sent, fx_mono deadline, fx_err *err)
+fail_exchange(fx_wire_client *client, fx_err *err)
 {
     const char *peer = client->options.peer_name.text;
-    if (client->cancelled) {
-        return fail_cancelled(client, sent ? FX_CLASS_UNKNOWN : FX_CLASS_TRANSIENT, err);
+    bool cancelled = client->cancelled;
+    bool expired = client->expired;
+    drop_stream(client);
+    if (cancelled) {
+        return fail_cancelled(client, FX_CLASS_UNKNOWN, err);
     }
-    if (!sent) {
+    if (expired) {
         return fx_fail(
             err,
-            FX_ERR_UNREACHABLE,
-            "could not call %s at \"%s\": the connection was lost before",
+            FX_ERR_TIMEOUT,
+            "could not get the reply of %s at \"%s\": no reply in time",
             peer,
             client->url);
     }
-    bool lost = client->pipe == 0;
-    uint32_t pipe = client->pipe;
-    if (pipe != 0) {
-        /* It may be dead without a sign; the next call shall not wait for it too. */
-        client->pipe = 0;
-        fx_monitor_unlock(&client->monitor);
-        (void)nng_pipe_close((nng_pipe){.id = pipe});
-        fx_monitor_lock(&client->monitor);
-    }
-    if (lost && fx_clock_mono().ns < deadline.ns) {
-        return fx_fail_as(
-            err,
-            FX_CLASS_UNKNOWN,
-            FX_ERR_UNREACHABLE,
-            "could not get the reply of %s at \"%s\": the connection was lost",
-            peer,
-            client->url);
-    }
-    return fx_fail(
+    return fx_fail_as(
         err,
-        FX_ERR_TIMEOUT,
-        "could not get the reply of %s at \"%s\": no reply in time",
+        FX_CLASS_UNKNOWN,
+        FX_ERR_UNREACHABLE,
+        "could not get the reply of %s at \"%s\": the connection was lost",
         peer,
         client->url);
 }
 
 /* With the monitor held. */
 static fx_code
-exchange(fx_wire_client *client, fx_bytes request, fx_mono deadline, fx_buf *reply, fx_err *err)
+exchange(fx_wire_client *client, fx_bytes request, fx_buf *reply, fx_err *err)
 {
-    nng_msg *message = NULL;
-    uint32_t id = ++client->last_id | ID_END_MARK;
-    if (nng_msg_alloc(&message, 0) != 0) {
-        return fx_fail(err, FX_ERR_LIMIT, "could not make a message: out of memory");
-    }
-    if (nng_msg_append(message, request.data, request.size_bytes) != 0 ||
-        nng_msg_header_append_u32(message, id) != 0) {
-        nng_msg_free(message);
-        return fx_fail(err, FX_ERR_LIMIT, "could not make a message: out of memory");
-    }
-    client->receive_ended = false;
-    nng_aio_set_msg(client->send_aio, message);
+    uint32_t id = ++client->last_id | FX_FRAME_ID_MARK;
+    size_t size_bytes = FX_FRAME_LENGTH_BYTES + FX_FRAME_ID_BYTES + request.size_bytes;
+    unsigned char *frame = malloc(size_bytes);
+    FX_ASSERT(frame != NULL);
+    fx_frame_put_message(frame, id, request);
     fx_monitor_unlock(&client->monitor);
-    nng_recv_aio(client->socket, client->receive_aio);
-    nng_send_aio(client->socket, client->send_aio);
+    int result = transfer(client, frame, size_bytes, true);
     fx_monitor_lock(&client->monitor);
-
-    bool sent = false;
-    nng_msg *answer = await_reply(client, id, deadline);
-    answer = end_exchange(client, answer, id, &sent);
-    if (answer == NULL) {
-        return fail_exchange(client, sent, deadline, err);
+    free(frame);
+    while (result == 0 && client->connected && !client->received && !is_over(client)) {
+        fx_monitor_wait(&client->monitor);
+    }
+    if (!client->received || fx_frame_get(client->message, FX_FRAME_ID_BYTES) != id) {
+        return fail_exchange(client, err);
     }
     fx_buf_clear(reply);
-    fx_code code = fx_buf_append(reply, nng_msg_body(answer), nng_msg_len(answer), err);
-    nng_msg_free(answer);
+    fx_code code = fx_buf_append(
+        reply, client->message + FX_FRAME_ID_BYTES, client->message_bytes - FX_FRAME_ID_BYTES, err);
+    start_receiving(client);
     return code;
 }
 
@@ -436,27 +434,19 @@ fx_wire_client_call(
     fx_monitor_lock(&client->monitor);
     FX_ASSERT(!client->busy);
     client->busy = true;
+    client->expired = false;
+    fx_monitor_unlock(&client->monitor);
+    fx_wire_duty_set_due(&client->duty, deadline);
+
+    fx_monitor_lock(&client->monitor);
     fx_code code = connect_by(client, deadline, err);
     if (code == FX_OK) {
-        code = exchange(client, request, deadline, reply, err);
+        code = exchange(client, request, reply, err);
     }
     client->busy = false;
     fx_monitor_unlock(&client->monitor);
+    fx_wire_duty_set_due(&client->duty, FX_WIRE_NEVER);
     return code;
-}
-
-void
-fx_wire_client_cancel(fx_wire_client *client)
-{
-    fx_monitor_lock(&client->monitor);
-    client->cancelled = true;
-    nng_dialer dialer = client->dialer;
-    bool dialing = client->dialing;
-    fx_monitor_wake(&client->monitor);
-    fx_monitor_unlock(&client->monitor);
-    if (dialing) {
-        (void)nng_dialer_close(dialer);
-    }
 }
 
 /* ---- opening and closing
@@ -476,29 +466,22 @@ open_parts(fx_wire_client *client, fx_err *err)
         return fx_err_wrap(err, "opening the wire client for \"%s\"", client->url);
     }
     client->config = config;
-    int result = nng_req0_open_raw(&client->socket);
-    if (result == 0) {
-        result = nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_PRE, connection_opening, client);
-    }
-    if (result == 0) {
-        result = nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_POST, connection_opened, client);
-    }
-    if (result == 0) {
-        result = nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, connection_closed, client);
-    }
+    int result = nng_aio_alloc(&client->dial_aio, NULL, NULL);
     if (result == 0) {
         result = nng_aio_alloc(&client->send_aio, NULL, NULL);
     }
     if (result == 0) {
-        result = nng_aio_alloc(&client->receive_aio, receive_ended, client);
+        result = nng_aio_alloc(&client->receive_aio, received, client);
     }
     if (result != 0) {
-        return fx_fail(err, FX_ERR_LIMIT, "could not open a socket: %s", nng_strerror(result));
+        return fx_fail(err, FX_ERR_LIMIT, "could not prepare a connection: out of memory");
     }
-    nng_dialer probe = NNG_DIALER_INITIALIZER;
     result = strncmp(client->url, "tls+tcp", strlen("tls+tcp")) == 0 ? 0 : NNG_EADDRINVAL;
     if (result == 0) {
-        result = make_dialer(client, &probe);
+        result = nng_stream_dialer_alloc(&client->dialer, client->url);
+    }
+    if (result == 0) {
+        result = nng_stream_dialer_set_ptr(client->dialer, NNG_OPT_TLS_CONFIG, client->config);
     }
     if (result != 0) {
         return fx_fail(
@@ -508,7 +491,6 @@ open_parts(fx_wire_client *client, fx_err *err)
             client->url,
             nng_strerror(result));
     }
-    (void)nng_dialer_close(probe);
     return FX_OK;
 }
 
@@ -528,7 +510,7 @@ fx_wire_client_open(const fx_wire_client_options *options, fx_wire_client **out_
     client->url = strdup(options->url);
     FX_ASSERT(client->url != NULL);
     client->last_id = (uint32_t)fx_rng_next(&client->rng);
-    client->duty = (fx_wire_duty){.due = FX_WIRE_NEVER, .run = end_dial};
+    client->duty = (fx_wire_duty){.due = FX_WIRE_NEVER, .run = expire};
     fx_wire_duty_add(&client->duty);
     if (open_parts(client, err) != FX_OK) {
         fx_wire_client_free(client);
@@ -546,22 +528,24 @@ fx_wire_client_free(fx_wire_client *client)
     if (client == NULL) {
         return;
     }
-    FX_ASSERT(!client->busy);
     fx_wire_duty_remove(&client->duty);
-    if (nng_socket_id(client->socket) > 0) {
-        (void)nng_close(client->socket); /* dialers and connections too */
+    fx_monitor_lock(&client->monitor);
+    FX_ASSERT(!client->busy);
+    drop_stream(client);
+    fx_monitor_unlock(&client->monitor);
+    if (client->dialer != NULL) {
+        nng_stream_dialer_close(client->dialer);
+        nng_stream_dialer_free(client->dialer);
     }
-    if (client->send_aio != NULL) {
-        nng_aio_free(client->send_aio);
-    }
-    if (client->receive_aio != NULL) {
-        nng_aio_free(client->receive_aio);
-    }
+    nng_aio_free(client->dial_aio); /* each waits for its callback; NULL is allowed */
+    nng_aio_free(client->send_aio);
+    nng_aio_free(client->receive_aio);
     if (client->config != NULL) {
         nng_tls_config_free(client->config);
     }
     fx_tls_free(client->tls);
     fx_monitor_deinit(&client->monitor);
+    free(client->message);
     free(client->url);
     free(client);
 }

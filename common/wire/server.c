@@ -1,36 +1,54 @@
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
+#include <arpa/inet.h>
 #include <nng/nng.h>
-#include <nng/protocol/reqrep0/rep.h>
 #include <nng/supplemental/tls/tls.h>
 
 #include "common/base/clock.h"
+#include "common/base/monitor.h"
 #include "common/base/rate.h"
+#include "common/wire/frame.h"
 #include "common/wire/service.h"
 #include "common/wire/tls.h"
 #include "common/wire/wire.h"
 
-enum { RECEIVE_MAX = 16, BUCKETS = 1024, SWEEP_MS = 1000, CLOSE_MAX = 64 };
+enum { SWEEP_MS = 500, ADDRESS_BYTES = 64, REASON_BYTES = 256, ACCEPT_PAUSE_MS = 50 };
 
-typedef struct connection {
-    struct connection *next; /* in its bucket */
-    uint32_t pipe;
-    fx_wire_peer peer;
-    fx_mono heard_at;
-    bool spoke;
-    unsigned unanswered;
-} connection;
+/* What a connection does; each but HANDLING and PARKED has its aio under way. */
+typedef enum step {
+    STEP_SEND_HELLO,
+    STEP_RECEIVE_HELLO,
+    STEP_RECEIVE_LENGTH,
+    STEP_RECEIVE_MESSAGE,
+    STEP_PARKED, /* a whole request, but request_max are unanswered */
+    STEP_HANDLING,
+    STEP_SEND_REPLY,
+} step;
 
-typedef struct receiver {
+/* One connection and the one request it may have. Owned by whoever runs its step. */
+struct fx_wire_request {
+    fx_wire_request *previous;
+    fx_wire_request *next;
     fx_wire_server *server;
+    nng_stream *stream;
     nng_aio *aio;
-    struct receiver *next_parked;
-} receiver;
+    step step;
+    fx_mono opened;
+    fx_mono deadline; /* of the step */
+    bool ready;       /* the peer is known */
+    bool ending;      /* the server closed the stream */
+    fx_wire_peer peer;
+    char address[ADDRESS_BYTES];
+    unsigned char head[FX_FRAME_HELLO_BYTES];
+    unsigned char *data; /* of the message or reply under way */
+    size_t size_bytes;
+    size_t done_bytes; /* of `data`, or of `head` */
+    uint32_t id;
+};
 
-/* Counted: its owner and every request hold it. */
+/* Counted: its owner and every connection hold it. */
 struct fx_wire_server {
     fx_wire_duty duty; /* first: run() casts back */
     atomic_int references;
@@ -38,29 +56,20 @@ struct fx_wire_server {
     char *url;
     fx_tls *tls;
     nng_tls_config *config;
-    nng_socket socket;
-    nng_listener listener;
+    nng_stream_listener *listener;
+    nng_aio *accept_aio;
+    nng_aio *pause_aio;
     uint16_t port;
     bool on_duty;
-    receiver receivers[RECEIVE_MAX];
-    size_t receiver_count;
 
-    pthread_mutex_t lock; /* of what follows; never held across a call of nng */
+    fx_monitor monitor; /* of what follows, and of each connection's step and deadline */
     bool closed;
-    connection *buckets[BUCKETS];
-    size_t connection_count;
+    fx_wire_request *first; /* newest first */
+    size_t ready_count;
+    size_t unready_count;
+    size_t busy_count; /* aios under way, and callbacks of them */
     size_t unanswered;
-    size_t armed;
-    receiver *parked;
     fx_rate log_rate;
-};
-
-struct fx_wire_request {
-    fx_wire_server *server;
-    nng_msg *message;
-    nng_aio *aio; /* of the reply */
-    fx_wire_peer peer;
-    uint32_t pipe;
 };
 
 static void
@@ -69,18 +78,11 @@ drop_reference(fx_wire_server *server)
     if (atomic_fetch_sub(&server->references, 1) != 1) {
         return;
     }
-    for (size_t i = 0; i < BUCKETS; i++) {
-        while (server->buckets[i] != NULL) {
-            connection *gone = server->buckets[i];
-            server->buckets[i] = gone->next;
-            free(gone);
-        }
-    }
     if (server->config != NULL) {
         nng_tls_config_free(server->config);
     }
     fx_tls_free(server->tls);
-    (void)pthread_mutex_destroy(&server->lock);
+    fx_monitor_deinit(&server->monitor);
     free(server->url);
     free(server);
 }
@@ -88,238 +90,339 @@ drop_reference(fx_wire_server *server)
 /* ---- connections
  * ----------------------------------------------------------------------------------- */
 
-static connection **
-find_slot(fx_wire_server *server, uint32_t pipe)
+/* With the monitor held. */
+static void
+list_add(fx_wire_server *server, fx_wire_request *connection)
 {
-    connection **slot = &server->buckets[pipe % BUCKETS];
-    while (*slot != NULL && (*slot)->pipe != pipe) {
-        slot = &(*slot)->next;
+    connection->next = server->first;
+    if (server->first != NULL) {
+        server->first->previous = connection;
     }
-    return slot;
+    server->first = connection;
+    server->unready_count++;
+}
+
+/* With the monitor held. */
+static void
+list_remove(fx_wire_server *server, fx_wire_request *connection)
+{
+    if (connection->next != NULL) {
+        connection->next->previous = connection->previous;
+    }
+    if (connection->previous != NULL) {
+        connection->previous->next = connection->next;
+    } else {
+        server->first = connection->next;
+    }
+    if (connection->ready) {
+        server->ready_count--;
+    } else {
+        server->unready_count--;
+    }
+}
+
+/* With the monitor held: the aio under way ends with an error, and step_done() does the rest. */
+static void
+close_stream(fx_wire_request *connection)
+{
+    connection->ending = true;
+    nng_stream_close(connection->stream);
 }
 
 static void
-log_refused(fx_wire_server *server, const fx_wire_peer *peer, const char *reason)
+log_end(fx_wire_request *connection, const char *event, const char *reason)
 {
+    fx_wire_server *server = connection->server;
     uint64_t suppressed = 0;
-    (void)pthread_mutex_lock(&server->lock);
+    fx_monitor_lock(&server->monitor);
     bool log = fx_rate_take(&server->log_rate, fx_clock_mono(), &suppressed);
-    (void)pthread_mutex_unlock(&server->lock);
+    fx_monitor_unlock(&server->monitor);
     if (log) {
         FX_LOG(
             server->options.log,
             WARN,
-            "connection.closed",
-            FX_STR("peer", peer->name.text),
-            FX_STR("role", peer->role.text),
+            event,
+            FX_STR("address", connection->address),
+            FX_STR("peer", connection->peer.name.text),
             FX_STR("reason", reason),
             FX_INT("suppressed", suppressed));
     }
 }
 
-/* Before nng uses a new connection: closing it here keeps it from ever being used. */
+/* Frees a connection whose aio is not under way. */
 static void
-connection_opened(nng_pipe pipe, nng_pipe_ev event, void *ctx)
+end_connection(fx_wire_request *connection)
 {
-    (void)event;
-    fx_wire_server *server = ctx;
-    bool verified = false;
-    fx_wire_peer peer = {0};
-    if (nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) != 0 || !verified ||
-        !fx_tls_noted_peer(&peer)) {
-        (void)nng_pipe_close(pipe);
+    fx_wire_server *server = connection->server;
+    fx_monitor_lock(&server->monitor);
+    list_remove(server, connection);
+    fx_monitor_unlock(&server->monitor);
+    nng_stream_close(connection->stream);
+    nng_stream_free(connection->stream);
+    nng_aio_reap(connection->aio);
+    free(connection->data);
+    free(connection);
+    drop_reference(server);
+}
+
+static void
+describe_address(fx_wire_request *connection)
+{
+    nng_sockaddr address;
+    char host[INET6_ADDRSTRLEN] = "";
+    char *text = connection->address;
+    (void)snprintf(text, ADDRESS_BYTES, "unknown");
+    if (nng_stream_get_addr(connection->stream, NNG_OPT_REMADDR, &address) != 0) {
         return;
     }
-    connection *fresh = calloc(1, sizeof(*fresh));
-    FX_ASSERT(fresh != NULL);
-    fresh->pipe = (uint32_t)nng_pipe_id(pipe);
-    fresh->peer = peer;
-    fresh->heard_at = fx_clock_mono();
-    (void)pthread_mutex_lock(&server->lock);
-    bool room = !server->closed && server->connection_count < server->options.connection_max;
-    if (room) {
-        connection **slot = find_slot(server, fresh->pipe);
-        FX_ASSERT(*slot == NULL);
-        *slot = fresh;
-        server->connection_count++;
-    }
-    (void)pthread_mutex_unlock(&server->lock);
-    if (!room) {
-        free(fresh);
-        log_refused(server, &peer, "too many connections");
-        (void)nng_pipe_close(pipe);
+    if (address.s_family == NNG_AF_INET &&
+        inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof(host)) != NULL) {
+        (void)snprintf(text, ADDRESS_BYTES, "%s:%d", host, ntohs(address.s_in.sa_port));
+    } else if (
+        address.s_family == NNG_AF_INET6 &&
+        inet_ntop(AF_INET6, address.s_in6.sa_addr, host, sizeof(host)) != NULL) {
+        (void)snprintf(text, ADDRESS_BYTES, "[%s]:%d", host, ntohs(address.s_in6.sa_port));
     }
 }
 
-static void
-forget_connection(fx_wire_server *server, uint32_t pipe)
-{
-    (void)pthread_mutex_lock(&server->lock);
-    connection **slot = find_slot(server, pipe);
-    connection *gone = *slot;
-    if (gone != NULL) {
-        *slot = gone->next;
-        server->connection_count--;
-    }
-    (void)pthread_mutex_unlock(&server->lock);
-    free(gone);
-}
-
-static void
-connection_closed(nng_pipe pipe, nng_pipe_ev event, void *ctx)
-{
-    (void)event;
-    forget_connection(ctx, (uint32_t)nng_pipe_id(pipe));
-}
+/* ---- steps
+ * ----------------------------------------------------------------------------------------- */
 
 static bool
-is_idle(const connection *candidate, fx_mono now)
+is_sending(step now)
 {
-    int64_t limit_ms = candidate->spoke ? FX_WIRE_IDLE_MAX_MS : FX_WIRE_FIRST_REQUEST_MAX_MS;
-    return candidate->unanswered == 0 &&
-           fx_dur_over(fx_mono_since(now, candidate->heard_at), FX_DUR_MS(limit_ms));
+    return now == STEP_SEND_HELLO || now == STEP_SEND_REPLY;
 }
 
-static size_t
-collect_idle(fx_wire_server *server, fx_mono now, uint32_t out_pipes[CLOSE_MAX])
+/* Where the bytes of this step lie. */
+static unsigned char *
+step_bytes(fx_wire_request *connection, size_t *out_size_bytes)
 {
-    size_t count = 0;
-    (void)pthread_mutex_lock(&server->lock);
-    for (size_t i = 0; i < BUCKETS; i++) {
-        for (connection *at = server->buckets[i]; at != NULL && count < CLOSE_MAX; at = at->next) {
-            if (is_idle(at, now)) {
-                out_pipes[count++] = at->pipe;
-            }
-        }
+    if (connection->step == STEP_RECEIVE_MESSAGE || connection->step == STEP_SEND_REPLY) {
+        *out_size_bytes = connection->size_bytes;
+        return connection->data;
     }
-    (void)pthread_mutex_unlock(&server->lock);
-    return count;
+    *out_size_bytes = sizeof(connection->head);
+    return connection->head;
+}
+
+/* Hands what is left of the step to nng; step_done() follows on another thread, always. */
+static void
+submit(fx_wire_request *connection)
+{
+    size_t size_bytes = 0;
+    unsigned char *bytes = step_bytes(connection, &size_bytes);
+    nng_iov vector = {
+        .iov_buf = bytes + connection->done_bytes,
+        .iov_len = size_bytes - connection->done_bytes,
+    };
+    int set = nng_aio_set_iov(connection->aio, 1, &vector);
+    FX_ASSERT(set == 0);
+    if (is_sending(connection->step)) {
+        nng_stream_send(connection->stream, connection->aio);
+    } else {
+        nng_stream_recv(connection->stream, connection->aio);
+    }
+}
+
+/* With the monitor held. */
+static void
+set_step(fx_wire_request *connection, step next, int64_t limit_ms)
+{
+    connection->step = next;
+    connection->done_bytes = 0;
+    connection->deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(limit_ms));
+}
+
+/* Counts the aio as under way; false if the server closes: then the connection has to end. */
+static bool
+begin_step(fx_wire_request *connection, step next, int64_t limit_ms)
+{
+    fx_wire_server *server = connection->server;
+    fx_monitor_lock(&server->monitor);
+    bool go = !server->closed && !connection->ending;
+    if (go) {
+        set_step(connection, next, limit_ms);
+        server->busy_count++;
+    }
+    fx_monitor_unlock(&server->monitor);
+    return go;
+}
+
+static void
+run_step(fx_wire_request *connection, step next, int64_t limit_ms)
+{
+    if (begin_step(connection, next, limit_ms)) {
+        submit(connection);
+    } else {
+        end_connection(connection);
+    }
+}
+
+/* The peer's hello has come, so the handshake is over: who is it? */
+static void
+meet_peer(fx_wire_request *connection)
+{
+    fx_wire_server *server = connection->server;
+    bool verified = false;
+    if (!fx_frame_is_hello(connection->head, FX_FRAME_REQ) ||
+        nng_stream_get_bool(connection->stream, NNG_OPT_TLS_VERIFIED, &verified) != 0 ||
+        !verified || !fx_tls_noted_peer(&connection->peer)) {
+        log_end(connection, "connection.refused", "it does not speak the REQ protocol");
+        end_connection(connection);
+        return;
+    }
+    fx_monitor_lock(&server->monitor);
+    bool room = server->ready_count < server->options.connection_max;
+    if (room) {
+        connection->ready = true;
+        server->unready_count--;
+        server->ready_count++;
+    }
+    fx_monitor_unlock(&server->monitor);
+    if (!room) {
+        log_end(connection, "connection.refused", "too many connections");
+        end_connection(connection);
+        return;
+    }
+    run_step(connection, STEP_RECEIVE_LENGTH, FX_WIRE_IDLE_MAX_MS);
+}
+
+static void
+begin_message(fx_wire_request *connection)
+{
+    uint64_t size_bytes = fx_frame_get(connection->head, FX_FRAME_LENGTH_BYTES);
+    if (size_bytes < FX_FRAME_ID_BYTES ||
+        size_bytes - FX_FRAME_ID_BYTES > connection->server->options.message_max_bytes) {
+        log_end(connection, "connection.closed", "a message of impossible or forbidden length");
+        end_connection(connection);
+        return;
+    }
+    connection->data = malloc((size_t)size_bytes);
+    FX_ASSERT(connection->data != NULL);
+    connection->size_bytes = (size_t)size_bytes;
+    run_step(connection, STEP_RECEIVE_MESSAGE, FX_WIRE_MESSAGE_MAX_MS);
+}
+
+static void
+hand_over(fx_wire_request *connection)
+{
+    fx_wire_server *server = connection->server;
+    connection->id = (uint32_t)fx_frame_get(connection->data, FX_FRAME_ID_BYTES);
+    if ((connection->id & FX_FRAME_ID_MARK) == 0) {
+        log_end(connection, "connection.closed", "a request that has been forwarded");
+        end_connection(connection);
+        return;
+    }
+    fx_monitor_lock(&server->monitor);
+    bool closed = server->closed || connection->ending;
+    bool now = !closed && server->unanswered < server->options.request_max;
+    if (now) {
+        server->unanswered++;
+    }
+    set_step(connection, now ? STEP_HANDLING : STEP_PARKED, FX_WIRE_IDLE_MAX_MS);
+    fx_monitor_unlock(&server->monitor);
+    if (closed) {
+        end_connection(connection);
+    } else if (now) {
+        server->options.handler(server->options.ctx, connection);
+    }
+}
+
+static void
+end_failed(fx_wire_request *connection, int result)
+{
+    char reason[REASON_BYTES];
+    if (!connection->ready) {
+        fx_tls_take_failure(connection->server->tls, reason, sizeof(reason));
+        if (reason[0] == '\0') {
+            (void)snprintf(reason, sizeof(reason), "%s", nng_strerror(result));
+        }
+        log_end(connection, "connection.refused", reason);
+    }
+    end_connection(connection);
+}
+
+/* Counts what was moved; true if the step needs more, and may have it. */
+static bool
+continue_step(fx_wire_request *connection)
+{
+    fx_wire_server *server = connection->server;
+    size_t size_bytes = 0;
+    (void)step_bytes(connection, &size_bytes);
+    connection->done_bytes += nng_aio_count(connection->aio);
+    fx_monitor_lock(&server->monitor);
+    bool more = connection->done_bytes < size_bytes && !connection->ending;
+    if (more) {
+        server->busy_count++;
+    }
+    if (more && connection->step == STEP_RECEIVE_LENGTH) { /* a message has begun */
+        fx_mono limit = fx_mono_after(fx_clock_mono(), FX_DUR_MS(FX_WIRE_MESSAGE_MAX_MS));
+        connection->deadline = connection->deadline.ns < limit.ns ? connection->deadline : limit;
+    }
+    fx_monitor_unlock(&server->monitor);
+    return more;
+}
+
+static void
+next_step(fx_wire_request *connection)
+{
+    switch (connection->step) {
+    case STEP_SEND_HELLO:
+        run_step(connection, STEP_RECEIVE_HELLO, FX_WIRE_READY_MAX_MS);
+        break;
+    case STEP_RECEIVE_HELLO:
+        meet_peer(connection);
+        break;
+    case STEP_RECEIVE_LENGTH:
+        begin_message(connection);
+        break;
+    case STEP_RECEIVE_MESSAGE:
+        hand_over(connection);
+        break;
+    case STEP_SEND_REPLY:
+        free(connection->data);
+        connection->data = NULL;
+        run_step(connection, STEP_RECEIVE_LENGTH, FX_WIRE_IDLE_MAX_MS);
+        break;
+    case STEP_PARKED:
+    case STEP_HANDLING:
+        FX_ASSERT(!"an operation ended that nobody began");
+        break;
+    }
+}
+
+static void
+step_done(void *ctx)
+{
+    fx_wire_request *connection = ctx;
+    fx_wire_server *server = connection->server;
+    int result = nng_aio_result(connection->aio);
+    (void)atomic_fetch_add(&server->references, 1); /* the connection may end here */
+    if (result != 0) {
+        end_failed(connection, result);
+    } else if (continue_step(connection)) {
+        submit(connection);
+    } else {
+        next_step(connection);
+    }
+    fx_monitor_lock(&server->monitor);
+    server->busy_count--;
+    fx_monitor_wake(&server->monitor);
+    fx_monitor_unlock(&server->monitor);
+    drop_reference(server);
 }
 
 /* ---- requests
  * -------------------------------------------------------------------------------------- */
 
-static void
-free_request(fx_wire_request *request)
-{
-    fx_wire_server *server = request->server;
-    if (request->message != NULL) {
-        nng_msg_free(request->message);
-    }
-    free(request);
-    drop_reference(server);
-}
-
-/* Counts a request as done, and begins to receive again if that had to stop. */
-static void
-end_request(const fx_wire_request *request)
-{
-    fx_wire_server *server = request->server;
-    (void)pthread_mutex_lock(&server->lock);
-    FX_ASSERT(server->unanswered > 0);
-    server->unanswered--;
-    connection *from = *find_slot(server, request->pipe);
-    if (from != NULL && from->unanswered > 0) {
-        from->unanswered--;
-    }
-    receiver *again = NULL;
-    if (!server->closed && server->parked != NULL &&
-        server->unanswered + server->armed < server->options.request_max) {
-        again = server->parked;
-        server->parked = again->next_parked;
-        server->armed++;
-    }
-    (void)pthread_mutex_unlock(&server->lock);
-    if (again != NULL) {
-        nng_recv_aio(server->socket, again->aio);
-    }
-}
-
-/* Takes the message over, or gives NULL and the reason why its connection must end. */
-static fx_wire_request *
-accept_message(fx_wire_server *server, nng_msg *message, fx_wire_peer *out_peer, bool *out_excess)
-{
-    uint32_t pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(message));
-    fx_wire_request *request = calloc(1, sizeof(*request));
-    FX_ASSERT(request != NULL);
-    request->server = server;
-    request->pipe = pipe;
-    (void)pthread_mutex_lock(&server->lock);
-    connection *from = *find_slot(server, pipe);
-    bool excess = from != NULL && from->unanswered >= FX_WIRE_UNANSWERED_MAX;
-    bool taken = from != NULL && !excess && !server->closed;
-    if (from != NULL) {
-        *out_peer = from->peer;
-    }
-    if (taken) {
-        from->heard_at = fx_clock_mono();
-        from->spoke = true;
-        from->unanswered++;
-        server->unanswered++;
-        request->peer = from->peer;
-    }
-    (void)pthread_mutex_unlock(&server->lock);
-    *out_excess = excess;
-    if (!taken) {
-        free(request);
-        return NULL;
-    }
-    request->message = message;
-    (void)atomic_fetch_add(&server->references, 1);
-    return request;
-}
-
-static void
-handle_message(fx_wire_server *server, nng_msg *message)
-{
-    nng_pipe pipe = nng_msg_get_pipe(message);
-    fx_wire_peer peer = {0};
-    bool excess = false;
-    fx_wire_request *request = accept_message(server, message, &peer, &excess);
-    if (request != NULL) {
-        server->options.handler(server->options.ctx, request);
-        return;
-    }
-    nng_msg_free(message);
-    if (excess) {
-        log_refused(server, &peer, "too many requests at once");
-        (void)nng_pipe_close(pipe);
-    }
-}
-
-static void
-received(void *ctx)
-{
-    receiver *self = ctx;
-    fx_wire_server *server = self->server;
-    int result = nng_aio_result(self->aio);
-    if (result == 0) {
-        nng_msg *message = nng_aio_get_msg(self->aio);
-        nng_aio_set_msg(self->aio, NULL);
-        handle_message(server, message);
-    }
-    (void)pthread_mutex_lock(&server->lock);
-    FX_ASSERT(server->armed > 0);
-    server->armed--;
-    bool again = !server->closed && result != NNG_ECLOSED && result != NNG_ECANCELED;
-    if (again && server->unanswered + server->armed >= server->options.request_max) {
-        self->next_parked = server->parked;
-        server->parked = self;
-        again = false;
-    } else if (again) {
-        server->armed++;
-    }
-    (void)pthread_mutex_unlock(&server->lock);
-    if (again) {
-        nng_recv_aio(server->socket, self->aio);
-    }
-}
-
 fx_bytes
 fx_wire_request_bytes(const fx_wire_request *request)
 {
     return (fx_bytes){
-        .data = nng_msg_body(request->message), .size_bytes = nng_msg_len(request->message)};
+        .data = request->data + FX_FRAME_ID_BYTES,
+        .size_bytes = request->size_bytes - FX_FRAME_ID_BYTES,
+    };
 }
 
 const fx_wire_peer *
@@ -328,89 +431,133 @@ fx_wire_request_peer(const fx_wire_request *request)
     return &request->peer;
 }
 
+/* Counts a request as answered and gives its place to one that waits. */
 static void
-reply_sent(void *ctx)
+end_request(fx_wire_server *server)
 {
-    fx_wire_request *request = ctx;
-    if (nng_aio_result(request->aio) != 0) {
-        nng_msg_free(nng_aio_get_msg(request->aio)); /* the connection or the server has gone */
+    fx_monitor_lock(&server->monitor);
+    FX_ASSERT(server->unanswered > 0);
+    server->unanswered--;
+    fx_wire_request *parked = NULL;
+    for (fx_wire_request *at = server->first; at != NULL && !server->closed; at = at->next) {
+        if (at->step == STEP_PARKED && !at->ending) {
+            parked = at; /* the last of the list has waited longest */
+        }
     }
-    nng_aio_reap(request->aio);
-    free_request(request);
+    if (parked != NULL) {
+        server->unanswered++;
+        set_step(parked, STEP_HANDLING, FX_WIRE_IDLE_MAX_MS);
+    }
+    fx_monitor_unlock(&server->monitor);
+    if (parked != NULL) {
+        server->options.handler(server->options.ctx, parked);
+    }
 }
 
 void
 fx_wire_reply(fx_wire_request *request, fx_bytes reply)
 {
-    nng_msg *message = NULL;
-    int result = nng_msg_alloc(&message, 0);
-    FX_ASSERT(result == 0);
-    if (nng_msg_append(message, reply.data, reply.size_bytes) != 0 ||
-        nng_msg_header_append(
-            message, nng_msg_header(request->message), nng_msg_header_len(request->message)) != 0) {
-        nng_msg_free(message);
-        fx_wire_drop(request);
-        return;
-    }
-    result = nng_aio_alloc(&request->aio, reply_sent, request);
-    FX_ASSERT(result == 0);
-    nng_aio_set_msg(request->aio, message);
-    end_request(request);
-    nng_send_aio(request->server->socket, request->aio);
+    fx_wire_server *server = request->server;
+    (void)atomic_fetch_add(&server->references, 1);
+    size_t size_bytes = FX_FRAME_LENGTH_BYTES + FX_FRAME_ID_BYTES + reply.size_bytes;
+    unsigned char *data = malloc(size_bytes);
+    FX_ASSERT(data != NULL);
+    fx_frame_put_message(data, request->id, reply); /* `reply` may lie in the request */
+    free(request->data);
+    request->data = data;
+    request->size_bytes = size_bytes;
+    run_step(request, STEP_SEND_REPLY, FX_WIRE_MESSAGE_MAX_MS);
+    end_request(server);
+    drop_reference(server);
 }
 
 void
 fx_wire_drop(fx_wire_request *request)
 {
-    (void)nng_pipe_close((nng_pipe){.id = request->pipe});
-    end_request(request);
-    free_request(request);
+    fx_wire_server *server = request->server;
+    (void)atomic_fetch_add(&server->references, 1);
+    end_connection(request);
+    end_request(server);
+    drop_reference(server);
 }
 
-/* ---- opening and closing
- * --------------------------------------------------------------------------- */
+/* ---- accepting
+ * ------------------------------------------------------------------------------------- */
 
-static fx_code
-start_listener(fx_wire_server *server, const char *url, fx_err *err)
-{
-    int result = nng_listener_create(&server->listener, server->socket, url);
-    if (result != 0) {
-        return fx_fail(
-            err, FX_ERR_INVALID, "could not listen on \"%s\": %s", url, nng_strerror(result));
-    }
-    result = nng_listener_set_ptr(server->listener, NNG_OPT_TLS_CONFIG, server->config);
-    if (result == 0) {
-        result = nng_listener_set_size(
-            server->listener,
-            NNG_OPT_RECVMAXSZ,
-            server->options.message_max_bytes + FX_TLS_ID_BYTES);
-    }
-    if (result == 0) {
-        result = nng_listener_start(server->listener, 0);
-    }
-    if (result != 0) {
-        (void)nng_listener_close(server->listener);
-        fx_code code = result == NNG_EADDRINUSE ? FX_ERR_BUSY : FX_ERR_INVALID;
-        return fx_fail(err, code, "could not listen on \"%s\": %s", url, nng_strerror(result));
-    }
-    int port = 0;
-    (void)nng_listener_get_int(server->listener, NNG_OPT_TCP_BOUND_PORT, &port);
-    server->port = (uint16_t)port;
-    return FX_OK;
-}
-
-/*
- * nng 1.5 ends its accept loop if a connection breaks at one certain moment of its negotiation.
- * Then only a new listener helps; the connections of the old one end with it and are dialled again.
- */
+/* With the monitor held: who says nothing must not keep others out. */
 static void
-restart_listener(fx_wire_server *server)
+make_room(fx_wire_server *server)
 {
-    fx_err err;
-    FX_LOG(server->options.log, WARN, "listener.restarted", FX_STR("url", server->url));
-    (void)nng_listener_close(server->listener);
-    if (start_listener(server, server->url, &err) != FX_OK) {
-        FX_LOG(server->options.log, ERROR, "listener.failed", FX_ERR_FIELD(&err));
+    fx_wire_request *oldest = NULL;
+    if (server->unready_count < FX_WIRE_UNREADY_MAX) {
+        return;
+    }
+    for (fx_wire_request *at = server->first; at != NULL; at = at->next) {
+        if (!at->ready && !at->ending) {
+            oldest = at;
+        }
+    }
+    if (oldest != NULL) {
+        close_stream(oldest);
+    }
+}
+
+static void
+add_connection(fx_wire_server *server, nng_stream *stream)
+{
+    fx_wire_request *connection = calloc(1, sizeof(*connection));
+    FX_ASSERT(connection != NULL);
+    connection->server = server;
+    connection->stream = stream;
+    connection->opened = fx_clock_mono();
+    int result = nng_aio_alloc(&connection->aio, step_done, connection);
+    FX_ASSERT(result == 0);
+    describe_address(connection);
+    fx_frame_put_hello(connection->head, FX_FRAME_REP);
+    (void)atomic_fetch_add(&server->references, 1);
+    fx_monitor_lock(&server->monitor);
+    make_room(server);
+    list_add(server, connection);
+    fx_monitor_unlock(&server->monitor);
+    run_step(connection, STEP_SEND_HELLO, FX_WIRE_READY_MAX_MS);
+}
+
+static void
+accept_next(fx_wire_server *server)
+{
+    fx_monitor_lock(&server->monitor);
+    bool closed = server->closed;
+    fx_monitor_unlock(&server->monitor);
+    if (!closed) {
+        nng_stream_listener_accept(server->listener, server->accept_aio);
+    }
+}
+
+static void
+accepted(void *ctx)
+{
+    fx_wire_server *server = ctx;
+    int result = nng_aio_result(server->accept_aio);
+    if (result == 0) {
+        add_connection(server, nng_aio_get_output(server->accept_aio, 0));
+        accept_next(server);
+        return;
+    }
+    fx_monitor_lock(&server->monitor);
+    bool closed = server->closed;
+    fx_monitor_unlock(&server->monitor);
+    if (!closed) {
+        /* Most likely no file descriptor is left: later there may be one again. */
+        nng_sleep_aio(ACCEPT_PAUSE_MS, server->pause_aio);
+    }
+}
+
+static void
+paused(void *ctx)
+{
+    fx_wire_server *server = ctx;
+    if (nng_aio_result(server->pause_aio) == 0) {
+        accept_next(server);
     }
 }
 
@@ -418,74 +565,60 @@ static void
 sweep(fx_wire_duty *duty, fx_mono now)
 {
     fx_wire_server *server = (fx_wire_server *)(void *)duty;
-    uint32_t pipes[CLOSE_MAX];
-    size_t count = collect_idle(server, now, pipes);
-    for (size_t i = 0; i < count; i++) {
-        if (nng_pipe_close((nng_pipe){.id = pipes[i]}) == NNG_ENOENT) {
-            forget_connection(server, pipes[i]); /* nng told of its end before its beginning */
+    fx_monitor_lock(&server->monitor);
+    for (fx_wire_request *at = server->first; at != NULL; at = at->next) {
+        bool ours = at->step == STEP_HANDLING || at->step == STEP_PARKED;
+        if (!ours && !at->ending && at->deadline.ns < now.ns) {
+            close_stream(at);
         }
     }
-    if (fx_tls_is_stuck(server->tls, now)) {
-        restart_listener(server);
-    }
+    fx_monitor_unlock(&server->monitor);
     duty->due = fx_mono_after(now, FX_DUR_MS(SWEEP_MS));
 }
 
+/* ---- opening and closing
+ * --------------------------------------------------------------------------- */
+
 static fx_code
-prepare_socket(fx_wire_server *server, fx_err *err)
+start_listener(fx_wire_server *server, fx_err *err)
 {
-    int result = nng_rep0_open_raw(&server->socket);
+    int result = nng_stream_listener_alloc(&server->listener, server->url);
     if (result == 0) {
-        result = nng_socket_set_int(server->socket, NNG_OPT_MAXTTL, 1);
+        result = nng_stream_listener_set_ptr(server->listener, NNG_OPT_TLS_CONFIG, server->config);
     }
     if (result == 0) {
-        result = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, connection_opened, server);
+        result = nng_stream_listener_listen(server->listener);
     }
     if (result == 0) {
-        result = nng_pipe_notify(server->socket, NNG_PIPE_EV_REM_POST, connection_closed, server);
+        int port = 0;
+        result = nng_stream_listener_get_int(server->listener, NNG_OPT_TCP_BOUND_PORT, &port);
+        server->port = (uint16_t)port;
     }
-    for (size_t i = 0; i < server->receiver_count && result == 0; i++) {
-        server->receivers[i].server = server;
-        result = nng_aio_alloc(&server->receivers[i].aio, received, &server->receivers[i]);
+    if (result == 0) {
+        result = nng_aio_alloc(&server->accept_aio, accepted, server);
+    }
+    if (result == 0) {
+        result = nng_aio_alloc(&server->pause_aio, paused, server);
     }
     if (result != 0) {
-        return fx_fail(err, FX_ERR_LIMIT, "could not open a socket: %s", nng_strerror(result));
+        fx_code code = result == NNG_EADDRINUSE ? FX_ERR_BUSY : FX_ERR_INVALID;
+        return fx_fail(
+            err, code, "could not listen on \"%s\": %s", server->url, nng_strerror(result));
     }
     return FX_OK;
-}
-
-static void
-begin_receiving(fx_wire_server *server)
-{
-    (void)pthread_mutex_lock(&server->lock);
-    server->armed = server->receiver_count;
-    (void)pthread_mutex_unlock(&server->lock);
-    for (size_t i = 0; i < server->receiver_count; i++) {
-        nng_recv_aio(server->socket, server->receivers[i].aio);
-    }
 }
 
 static fx_code
 open_parts(fx_wire_server *server, fx_err *err)
 {
-    const fx_wire_server_options *options = &server->options;
-    fx_tls_options tls = {
-        .files = options->tls,
-        .server = true,
-        .connection_max = options->connection_max,
-        .log = options->log,
-    };
+    fx_tls_options tls = {.files = server->options.tls, .server = true};
     void *config = NULL;
     if (fx_tls_new(&tls, &server->tls, err) != FX_OK ||
         fx_tls_config(server->tls, &config, err) != FX_OK) {
         return fx_err_wrap(err, "opening the wire server on \"%s\"", server->url);
     }
     server->config = config;
-    if (prepare_socket(server, err) != FX_OK) {
-        return err->code;
-    }
-    begin_receiving(server);
-    return start_listener(server, server->url, err);
+    return start_listener(server, err);
 }
 
 fx_code
@@ -497,21 +630,21 @@ fx_wire_server_open(const fx_wire_server_options *options, fx_wire_server **out_
     fx_wire_server *server = calloc(1, sizeof(*server));
     FX_ASSERT(server != NULL);
     atomic_init(&server->references, 1);
-    int result = pthread_mutex_init(&server->lock, NULL);
-    FX_ASSERT(result == 0);
+    fx_monitor_init(&server->monitor);
     server->options = *options;
     server->url = strdup(options->url);
     FX_ASSERT(server->url != NULL);
     server->log_rate = (fx_rate){.burst = 10, .refill = {.ns = 1000 * FX_NS_PER_MS}};
-    server->receiver_count =
-        options->request_max < RECEIVE_MAX ? options->request_max : (size_t)RECEIVE_MAX;
     if (open_parts(server, err) != FX_OK) {
         fx_wire_server_free(server);
         return err->code;
     }
+    server->options.tls = (fx_wire_tls){0}; /* borrowed until here */
+    server->options.url = server->url;
     server->duty = (fx_wire_duty){.run = sweep};
     server->on_duty = true;
     fx_wire_duty_add(&server->duty);
+    accept_next(server);
     *out_server = server;
     return FX_OK;
 }
@@ -520,6 +653,35 @@ uint16_t
 fx_wire_server_port(const fx_wire_server *server)
 {
     return server->port;
+}
+
+/*
+ * Ends every connection that has an aio under way and waits for them; parked ones have none and end
+ * here; those at the handler end with its reply.
+ */
+static void
+end_connections(fx_wire_server *server)
+{
+    fx_monitor_lock(&server->monitor);
+    for (fx_wire_request *at = server->first; at != NULL; at = at->next) {
+        close_stream(at);
+    }
+    while (server->busy_count > 0) {
+        fx_monitor_wait(&server->monitor);
+    }
+    fx_wire_request *parked = server->first;
+    while (parked != NULL) {
+        if (parked->step != STEP_PARKED) {
+            parked = parked->next;
+            continue;
+        }
+        parked->step = STEP_RECEIVE_LENGTH;
+        fx_monitor_unlock(&server->monitor);
+        end_connection(parked);
+        fx_monitor_lock(&server->monitor);
+        parked = server->first;
+    }
+    fx_monitor_unlock(&server->monitor);
 }
 
 void
@@ -531,22 +693,17 @@ fx_wire_server_free(fx_wire_server *server)
     if (server->on_duty) {
         fx_wire_duty_remove(&server->duty);
     }
-    (void)pthread_mutex_lock(&server->lock);
+    fx_monitor_lock(&server->monitor);
     server->closed = true;
-    server->parked = NULL;
-    (void)pthread_mutex_unlock(&server->lock);
-    for (size_t i = 0; i < server->receiver_count; i++) {
-        if (server->receivers[i].aio != NULL) {
-            nng_aio_stop(server->receivers[i].aio);
-        }
+    fx_monitor_unlock(&server->monitor);
+    if (server->listener != NULL) {
+        nng_stream_listener_close(server->listener);
     }
-    if (nng_socket_id(server->socket) > 0) {
-        (void)nng_close(server->socket); /* waits until every connection has gone */
-    }
-    for (size_t i = 0; i < server->receiver_count; i++) {
-        if (server->receivers[i].aio != NULL) {
-            nng_aio_free(server->receivers[i].aio);
-        }
+    nng_aio_free(server->pause_aio); /* both wait for their callbacks; NULL is allowed */
+    nng_aio_free(server->accept_aio);
+    end_connections(server);
+    if (server->listener != NULL) {
+        nng_stream_listener_free(server->listener);
     }
     drop_reference(server);
 }

@@ -2,9 +2,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/monitor.h"
-#include "common/wire/tls.h"
 
-enum { TICK_MS = 500 };
+enum { TICK_MS = 60000 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t lifecycle = PTHREAD_MUTEX_INITIALIZER; /* start and end of the thread */
@@ -28,7 +27,6 @@ serve(void *ctx)
     while (!stopping) {
         fx_mono now = fx_clock_mono();
         fx_mono next = fx_mono_after(now, FX_DUR_MS(TICK_MS));
-        fx_tls_sweep(now);
         for (fx_wire_duty *duty = first; duty != NULL; duty = duty->next) {
             if (duty->due.ns <= now.ns) {
                 duty->run(duty, now);

@@ -6,20 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <arpa/inet.h>
 #include <nng/nng.h>
 #include <nng/supplemental/tls/engine.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include "common/base/clock.h"
-#include "common/base/rate.h"
-
-enum { FAILURE_BYTES = 256, ADDRESS_BYTES = 64, CHAIN_MAX = 3 };
-
-/* nng's framing begins with this many bytes in each direction. source: SP TCP mapping, RFC draft */
-enum { SP_HEADER_BYTES = 8 };
+enum { FAILURE_BYTES = 256, CHAIN_MAX = 3 };
 
 struct fx_tls {
     atomic_int references;
@@ -27,33 +20,19 @@ struct fx_tls {
     fx_tls_options options;
     pthread_mutex_t lock; /* of what follows */
     char failure[FAILURE_BYTES];
-    fx_rate log_rate;
 };
 
 struct nng_tls_engine_config {
     fx_tls *tls; /* NULL in the configuration that nng makes for itself and we replace */
 };
 
-/* `closing` is the only field that a thread touches which nng did not call for this connection. */
 struct nng_tls_engine_conn {
-    struct nng_tls_engine_conn *previous;
-    struct nng_tls_engine_conn *next;
     fx_tls *tls;
     SSL *ssl;
-    void *stream; /* nng's connection; its first member is the nng_stream */
-    fx_mono started;
-    atomic_bool closing;
-    atomic_bool handshake_done;
-    atomic_bool adopted;
-    atomic_llong ready_ns; /* when the peer's SP header had arrived; 0 not yet */
-    size_t received_bytes;
+    bool closed;
+    bool handshake_done;
     fx_wire_peer peer;
-    char address[ADDRESS_BYTES];
 };
-
-/* Every connection from init to fini. Never taken while nng holds a connection's lock. */
-static pthread_mutex_t connections_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct nng_tls_engine_conn *connections_first; /* newest first */
 
 static _Thread_local fx_tls *pending_tls;     /* for the configuration made on this thread */
 static _Thread_local fx_wire_peer noted_peer; /* by verified(), on this thread */
@@ -157,50 +136,16 @@ stream_create(BIO *bio)
 /* ---- one connection
  * -------------------------------------------------------------------------------- */
 
-static void
-describe_address(void *stream, char *out_text)
-{
-    nng_sockaddr address;
-    char host[INET6_ADDRSTRLEN] = "";
-    (void)snprintf(out_text, ADDRESS_BYTES, "unknown");
-    if (nng_stream_get_addr(stream, NNG_OPT_REMADDR, &address) != 0) {
-        return;
-    }
-    if (address.s_family == NNG_AF_INET &&
-        inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof(host)) != NULL) {
-        (void)snprintf(out_text, ADDRESS_BYTES, "%s:%d", host, ntohs(address.s_in.sa_port));
-    } else if (
-        address.s_family == NNG_AF_INET6 &&
-        inet_ntop(AF_INET6, address.s_in6.sa_addr, host, sizeof(host)) != NULL) {
-        (void)snprintf(out_text, ADDRESS_BYTES, "[%s]:%d", host, ntohs(address.s_in6.sa_port));
-    }
-}
-
-/* A client's caller gets the text with its error; a server logs it. */
+/* Whoever owns the stream reports it: the framework hands on a number only. */
 static void
 note_failure(nng_tls_engine_conn *conn, const char *reason)
 {
     fx_tls *tls = conn->tls;
-    uint64_t suppressed = 0;
     (void)pthread_mutex_lock(&tls->lock);
     (void)snprintf(tls->failure, sizeof(tls->failure), "%s", reason);
-    bool log = tls->options.server && fx_rate_take(&tls->log_rate, fx_clock_mono(), &suppressed);
     (void)pthread_mutex_unlock(&tls->lock);
-    if (log) {
-        FX_LOG(
-            tls->options.log,
-            WARN,
-            "connection.refused",
-            FX_STR("address", conn->address),
-            FX_STR("reason", reason),
-            FX_INT("suppressed", suppressed));
-    }
 }
 
-/*
- * Never NNG_ECLOSED: a listener of nng 1.5 that gets it from a connection under negotiation stops
- * to accept for good. A server has no cool-down after ECONNABORTED, so that garbage slows nobody.
- */
 static int
 failed(nng_tls_engine_conn *conn, int result, const char *what)
 {
@@ -224,9 +169,6 @@ failed(nng_tls_engine_conn *conn, int result, const char *what)
         reason);
     ERR_clear_error();
     note_failure(conn, text);
-    if (conn->tls->options.server) {
-        return NNG_ECONNABORTED;
-    }
     return verified != X509_V_OK || refused_by_peer ? NNG_EPEERAUTH : result;
 }
 
@@ -237,7 +179,7 @@ check_peer(nng_tls_engine_conn *conn)
     char text[FAILURE_BYTES];
     if (SSL_get_verify_result(conn->ssl) != X509_V_OK || !read_peer(conn->ssl, &conn->peer)) {
         note_failure(conn, "the certificate has no usable common name and organizational unit");
-        return options->server ? NNG_ECONNABORTED : NNG_EPEERAUTH;
+        return NNG_EPEERAUTH;
     }
     if (!options->server && (!fx_name_is(&conn->peer.name, &options->peer_name) ||
                              !fx_name_is(&conn->peer.role, &options->peer_role))) {
@@ -258,10 +200,10 @@ check_peer(nng_tls_engine_conn *conn)
 static int
 conn_handshake(nng_tls_engine_conn *conn)
 {
-    if (atomic_load(&conn->closing)) {
-        return NNG_ECONNABORTED;
+    if (conn->closed) {
+        return NNG_ECLOSED;
     }
-    if (atomic_load(&conn->handshake_done)) {
+    if (conn->handshake_done) {
         return 0;
     }
     ERR_clear_error();
@@ -274,9 +216,7 @@ conn_handshake(nng_tls_engine_conn *conn)
         return failed(conn, NNG_ECRYPTO, "TLS handshake");
     }
     int checked = check_peer(conn);
-    if (checked == 0) {
-        atomic_store(&conn->handshake_done, true);
-    }
+    conn->handshake_done = checked == 0;
     return checked;
 }
 
@@ -293,12 +233,6 @@ conn_recv(nng_tls_engine_conn *conn, uint8_t *room, size_t *size_bytes)
     int result = SSL_read_ex(conn->ssl, room, *size_bytes, &got);
     if (result == 1) {
         *size_bytes = got;
-        if (conn->received_bytes < SP_HEADER_BYTES) {
-            conn->received_bytes += got;
-            if (conn->received_bytes >= SP_HEADER_BYTES) {
-                atomic_store(&conn->ready_ns, (long long)fx_clock_mono().ns);
-            }
-        }
         return 0;
     }
     int error = SSL_get_error(conn->ssl, result);
@@ -335,105 +269,21 @@ conn_send(nng_tls_engine_conn *conn, const uint8_t *data, size_t *size_bytes)
 static bool
 conn_verified(nng_tls_engine_conn *conn)
 {
-    noted = atomic_load(&conn->handshake_done);
+    noted = conn->handshake_done;
     if (noted) {
         noted_peer = conn->peer;
-        atomic_store(&conn->adopted, true);
     }
     return noted;
 }
 
+/*
+ * The framework itself would go on to queue operations that never end. No close_notify: the TCP
+ * connection is closed next, so that it would not leave any more.
+ */
 static void
 conn_close(nng_tls_engine_conn *conn)
 {
-    (void)conn; /* the TCP connection is closed next, a close_notify would not leave any more */
-}
-
-/* ---- all connections
- * ------------------------------------------------------------------------------- */
-
-static bool
-is_half_open(const nng_tls_engine_conn *conn)
-{
-    return !atomic_load(&conn->handshake_done) && !atomic_load(&conn->closing);
-}
-
-/*
- * Makes nng ask the engine about a connection, which then answers that it has failed: the only way
- * to end one that nng does not offer as a pipe yet. Closing the stream instead would complete the
- * negotiation with NNG_ECLOSED, see failed(). With connections_lock held, which keeps it alive.
- */
-static void
-end_connection(nng_tls_engine_conn *conn)
-{
-    if (atomic_exchange(&conn->closing, true)) {
-        return;
-    }
-    unsigned char byte = 0;
-    nng_iov vector = {.iov_buf = &byte, .iov_len = 1};
-    nng_aio *aio = NULL;
-    if (nng_aio_alloc(&aio, NULL, NULL) != 0) {
-        atomic_store(&conn->closing, false); /* the next sweep tries again */
-        return;
-    }
-    int set = nng_aio_set_iov(aio, 1, &vector);
-    FX_ASSERT(set == 0);
-    nng_stream_send(conn->stream, aio);
-    nng_aio_wait(aio);
-    nng_stream_recv(conn->stream, aio);
-    nng_aio_wait(aio);
-    nng_aio_free(aio);
-}
-
-static void
-list_add(nng_tls_engine_conn *conn)
-{
-    conn->previous = NULL;
-    conn->next = connections_first;
-    if (connections_first != NULL) {
-        connections_first->previous = conn;
-    }
-    connections_first = conn;
-}
-
-static void
-list_remove(nng_tls_engine_conn *conn)
-{
-    if (conn->next != NULL) {
-        conn->next->previous = conn->previous;
-    }
-    if (conn->previous != NULL) {
-        conn->previous->next = conn->next;
-    } else {
-        connections_first = conn->next;
-    }
-}
-
-/*
- * Who opens connections and says nothing must not keep others out: the oldest of too many
- * unfinished handshakes gives way. With connections_lock held; false if `tls` is full.
- */
-static bool
-make_room(const fx_tls *tls)
-{
-    size_t open = 0;
-    size_t half_open = 0;
-    nng_tls_engine_conn *oldest = NULL;
-    for (nng_tls_engine_conn *conn = connections_first; conn != NULL; conn = conn->next) {
-        if (conn->tls != tls) {
-            continue;
-        }
-        open++;
-        if (is_half_open(conn)) {
-            half_open++;
-            oldest = conn;
-        }
-    }
-    if (half_open >= FX_TLS_HALF_OPEN_MAX && oldest != NULL) {
-        note_failure(oldest, "too many connections have not finished their handshake");
-        end_connection(oldest);
-    }
-    return open < tls->options.connection_max + (2 * (size_t)FX_TLS_HALF_OPEN_MAX);
+    conn->closed = true;
 }
 
 static int
@@ -448,7 +298,7 @@ conn_init(nng_tls_engine_conn *conn, void *stream, nng_tls_engine_config *config
     if (ssl == NULL || bio == NULL) {
         SSL_free(ssl);
         BIO_free(bio);
-        return NNG_ECONNABORTED;
+        return NNG_ENOMEM;
     }
     BIO_set_data(bio, stream);
     SSL_set_bio(ssl, bio, bio);
@@ -457,70 +307,21 @@ conn_init(nng_tls_engine_conn *conn, void *stream, nng_tls_engine_config *config
     } else {
         SSL_set_connect_state(ssl);
     }
-    describe_address(stream, conn->address);
-    (void)pthread_mutex_lock(&connections_lock);
-    bool room = !tls->options.server || make_room(tls);
-    if (room) {
-        (void)atomic_fetch_add(&tls->references, 1);
-        conn->tls = tls;
-        conn->ssl = ssl;
-        conn->stream = stream;
-        conn->started = fx_clock_mono();
-        list_add(conn);
-    }
-    (void)pthread_mutex_unlock(&connections_lock);
-    if (!room) {
-        SSL_free(ssl);
-    }
-    return room ? 0 : NNG_ECONNABORTED;
+    (void)atomic_fetch_add(&tls->references, 1);
+    conn->tls = tls;
+    conn->ssl = ssl;
+    return 0;
 }
 
 /* nng calls it also where init failed or never ran; the memory is zeroed then. */
 static void
 conn_fini(nng_tls_engine_conn *conn)
 {
-    if (conn->ssl == NULL) {
-        return;
+    if (conn->ssl != NULL) {
+        SSL_free(conn->ssl);
+        conn->ssl = NULL;
+        fx_tls_free(conn->tls);
     }
-    (void)pthread_mutex_lock(&connections_lock);
-    list_remove(conn);
-    (void)pthread_mutex_unlock(&connections_lock);
-    SSL_free(conn->ssl);
-    conn->ssl = NULL;
-    fx_tls_free(conn->tls);
-}
-
-void
-fx_tls_sweep(fx_mono now)
-{
-    (void)pthread_mutex_lock(&connections_lock);
-    for (nng_tls_engine_conn *conn = connections_first; conn != NULL; conn = conn->next) {
-        fx_dur age = fx_mono_since(now, conn->started);
-        bool done = atomic_load(&conn->handshake_done);
-        /* nng's own limit of 10 s begins with each step of its negotiation, so it ends later. */
-        int64_t limit_ms = done ? 3 * FX_TLS_HANDSHAKE_MAX_MS : FX_TLS_HANDSHAKE_MAX_MS;
-        if (fx_dur_over(age, FX_DUR_MS(limit_ms)) && !atomic_load(&conn->adopted) &&
-            !atomic_load(&conn->closing)) {
-            note_failure(conn, "the handshake took too long");
-            end_connection(conn);
-        }
-    }
-    (void)pthread_mutex_unlock(&connections_lock);
-}
-
-bool
-fx_tls_is_stuck(const fx_tls *server, fx_mono now)
-{
-    bool stuck = false;
-    (void)pthread_mutex_lock(&connections_lock);
-    for (nng_tls_engine_conn *conn = connections_first; conn != NULL; conn = conn->next) {
-        fx_mono ready = {.ns = atomic_load(&conn->ready_ns)};
-        stuck = stuck || (conn->tls == server && ready.ns != 0 && !atomic_load(&conn->adopted) &&
-                          !atomic_load(&conn->closing) &&
-                          fx_dur_over(fx_mono_since(now, ready), FX_DUR_MS(FX_TLS_ADOPT_MAX_MS)));
-    }
-    (void)pthread_mutex_unlock(&connections_lock);
-    return stuck;
 }
 
 /* ---- configuration and registration
@@ -723,7 +524,6 @@ fx_tls_new(const fx_tls_options *options, fx_tls **out_tls, fx_err *err)
     tls->context = context;
     tls->options = *options;
     tls->options.files = (fx_wire_tls){0}; /* borrowed until here */
-    tls->log_rate = (fx_rate){.burst = 10, .refill = {.ns = 1000 * FX_NS_PER_MS}};
     int result = pthread_mutex_init(&tls->lock, NULL);
     FX_ASSERT(result == 0);
     *out_tls = tls;

@@ -14,10 +14,8 @@ typedef struct fx_tls fx_tls;
 typedef struct fx_tls_options {
     fx_wire_tls files;
     bool server;
-    fx_name peer_name;     /* client: the CN that the server must show */
-    fx_name peer_role;     /* client: its OU */
-    size_t connection_max; /* server: open ones, handshakes included */
-    const fx_log *log;     /* server: refused connections; may be NULL */
+    fx_name peer_name; /* client: the CN that the server must show */
+    fx_name peer_role; /* client: its OU */
 } fx_tls_options;
 
 /* errors: INVALID (a file cannot be used), NOT_FOUND, DENIED */
@@ -25,26 +23,14 @@ FX_MUST_USE fx_code fx_tls_new(const fx_tls_options *options, fx_tls **out_tls, 
 void fx_tls_free(fx_tls *tls); /* drops one reference */
 FX_DEFINE_AUTO(fx_tls);
 
-/* What REQ/REP adds to each message: the number of the request. */
-enum { FX_TLS_ID_BYTES = 4 };
-
 /* A nng_tls_config over it (as void *, so that nng's headers stay in few files). errors: LIMIT */
 FX_MUST_USE fx_code fx_tls_config(fx_tls *tls, void **out_config, fx_err *err);
 
 /*
- * The peer of a connection: call it on the thread that has just read NNG_OPT_TLS_VERIFIED of the
- * pipe, which makes the engine note the peer for this thread. Counts the connection as taken over.
+ * The peer of a stream: call it on the thread that has just read NNG_OPT_TLS_VERIFIED of it, which
+ * makes the engine note the peer for this thread.
  */
 FX_MUST_USE bool fx_tls_noted_peer(fx_wire_peer *out_peer);
 
 /* What went wrong with the last handshake, "" if nothing did since the last call. */
 void fx_tls_take_failure(fx_tls *tls, char *out_text, size_t size_bytes);
-
-/*
- * Ends connections of every fx_tls whose handshake takes longer than FX_TLS_HANDSHAKE_MAX_MS: nng
- * itself waits for ever. True in *out_stuck if a connection to `server` has been ready for
- * FX_TLS_ADOPT_MAX_MS and nng did not take it: its accept loop has ended, see server.c.
- */
-enum { FX_TLS_HANDSHAKE_MAX_MS = 10000, FX_TLS_ADOPT_MAX_MS = 3000, FX_TLS_HALF_OPEN_MAX = 256 };
-void fx_tls_sweep(fx_mono now);
-bool fx_tls_is_stuck(const fx_tls *server, fx_mono now);

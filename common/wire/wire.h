@@ -67,14 +67,15 @@ void fx_wire_reply(fx_wire_request *request, fx_bytes reply);
 void fx_wire_drop(fx_wire_request *request);
 
 /*
- * A connection that has not finished its TLS handshake in 10 s, sent no complete request in 10 s,
- * or none for 60 s is closed; so is one with more than four requests unanswered. Clients dial again
- * at their next call.
+ * A connection that is not ready to receive in 10 s, that is slower than 10 s with a message once
+ * begun, or silent for 60 s is closed; clients dial again at their next call. Requests of one
+ * connection are taken one after the other.
  */
 enum {
-    FX_WIRE_FIRST_REQUEST_MAX_MS = 10000,
+    FX_WIRE_READY_MAX_MS = 10000,
+    FX_WIRE_MESSAGE_MAX_MS = 10000,
     FX_WIRE_IDLE_MAX_MS = 60000,
-    FX_WIRE_UNANSWERED_MAX = 4,
+    FX_WIRE_UNREADY_MAX = 256, /* more connections that are not ready: the oldest gives way */
 };
 
 /* ---- client ------------------------------------------------------------------------------------
