@@ -60,8 +60,10 @@ look_at_primary(const fx_api_state *state, const fx_service *service, problems *
         fx_api_find_replica(state->view, &service->primary, &service->name);
     if (fx_name_is_none(&service->primary)) {
         add(found->critical, name, "no primary is named yet");
-    } else if (fx_api_is_silent(state, &service->primary) || primary == NULL) {
+    } else if (fx_api_is_silent(state, &service->primary)) {
         add(found->critical, name, "the primary's host %s is silent", service->primary.text);
+    } else if (primary == NULL) {
+        add(found->critical, name, "%s does not report its primary", service->primary.text);
     } else if (primary->role != FX_ROLE_PRIMARY) {
         add(found->critical,
             name,
@@ -89,8 +91,10 @@ look_at_standby(
     const fx_api_state *state, const fx_service *service, const fx_name *host, problems *found)
 {
     const fx_service_state *replica = fx_api_find_replica(state->view, host, &service->name);
-    if (replica == NULL || fx_api_is_silent(state, host)) {
+    if (fx_api_is_silent(state, host)) {
         add(found->warning, service->name.text, "the host %s of a standby is silent", host->text);
+    } else if (replica == NULL) {
+        add(found->warning, service->name.text, "%s does not report its standby", host->text);
     } else if (replica->role == FX_ROLE_PRIMARY) {
         add(found->critical,
             service->name.text,

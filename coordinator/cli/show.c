@@ -149,6 +149,8 @@ add_member(fx_table *table, const fx_json *service, const fx_json *member, bool 
     const char *state = "ok";
     if (flag_of(member, "silent")) {
         state = "SILENT";
+    } else if (strcmp(role, "unknown") == 0) {
+        state = "NOT REPORTED";
     } else if (is_primary && strcmp(role, "primary") != 0) {
         state = "SHOULD BE PRIMARY";
     } else if (!is_primary && strcmp(role, "primary") == 0) {
@@ -224,8 +226,10 @@ put_step(page *to, const fx_json *step)
         finished = has_ended ? finished : to->now;
         fx_short_duration((fx_dur){.ns = finished.ns - started.ns}, took);
     }
-    PUT(to, "    %-10.20s %-8.20s %8s  ", text_of(step, "kind"), text_of(step, "state"), took);
-    put_clean(to, text_of(step, "detail"));
+    const char *detail = text_of(step, "detail");
+    PUT(to, "    %-10.20s %-8.20s %8s", text_of(step, "kind"), text_of(step, "state"), took);
+    PUT(to, "%s", detail[0] == '\0' ? "" : "  ");
+    put_clean(to, detail);
     PUT(to, "\n");
 }
 
