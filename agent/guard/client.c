@@ -1,0 +1,172 @@
+#include "agent/guard/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+
+/* Non-blocking; through /proc, since the folder's path may be longer than a socket's can be. */
+static fx_code
+connect_to(const char *state_dir, int *out_fd, fx_err *err)
+{
+    int folder = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        return fx_fail_errno(err, errno, "could not find the guard's folder \"%s\"", state_dir);
+    }
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(
+        address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/guard.sock", folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int failed = errno;
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        failed = errno;
+        (void)close(fd);
+        fd = -1;
+    }
+    (void)close(folder);
+    if (fd < 0) {
+        fx_code code = failed == ENOENT ? FX_ERR_NOT_FOUND : FX_ERR_UNREACHABLE;
+        return fx_fail(
+            err, code, "could not reach the guard in \"%s\": errno %d", state_dir, failed);
+    }
+    *out_fd = fd;
+    return FX_OK;
+}
+
+static bool
+wait_until(int fd, short events, fx_mono deadline)
+{
+    for (;;) {
+        fx_dur left = fx_mono_since(deadline, fx_clock_mono());
+        if (left.ns == 0) {
+            return false;
+        }
+        struct pollfd one = {.fd = fd, .events = events};
+        int ready = poll(&one, 1, (int)fx_dur_ms(left) + 1);
+        if (ready > 0) {
+            return true;
+        }
+        if (ready < 0 && errno != EINTR) {
+            return false;
+        }
+    }
+}
+
+static fx_code
+read_line(int fd, fx_mono deadline, char out_line[FX_GUARD_LINE_MAX_BYTES], fx_err *err)
+{
+    size_t size_bytes = 0;
+    while (size_bytes < FX_GUARD_LINE_MAX_BYTES) {
+        if (!wait_until(fd, POLLIN, deadline)) {
+            return fx_fail(err, FX_ERR_TIMEOUT, "the guard did not answer in time");
+        }
+        ssize_t got_bytes =
+            recv(fd, out_line + size_bytes, FX_GUARD_LINE_MAX_BYTES - size_bytes, MSG_DONTWAIT);
+        if (got_bytes < 0 && (errno == EAGAIN || errno == EINTR)) {
+            continue;
+        }
+        if (got_bytes <= 0) {
+            return fx_fail_as(
+                err, FX_CLASS_UNKNOWN, FX_ERR_UNREACHABLE, "the guard went away while asked");
+        }
+        size_bytes += (size_t)got_bytes;
+        char *end = memchr(out_line, '\n', size_bytes);
+        if (end != NULL) {
+            *end = '\0';
+            return FX_OK;
+        }
+    }
+    return fx_fail(err, FX_ERR_INVALID, "the guard's answer is too long");
+}
+
+static fx_code
+fail_as_told(const char *line, fx_err *err)
+{
+    static const struct {
+        const char *name;
+        fx_code code;
+    } codes[] = {
+#define FX_ERR(name, number, class, text) {#name " ", FX_ERR_##name},
+#include "common/base/err_codes.def"
+#undef FX_ERR
+    };
+    static const char error[] = "error ";
+    if (strncmp(line, error, strlen(error)) == 0) {
+        const char *rest = line + strlen(error);
+        for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+            size_t length = strlen(codes[i].name);
+            if (strncmp(rest, codes[i].name, length) == 0) {
+                return fx_fail(err, codes[i].code, "the guard refused: %s", rest + length);
+            }
+        }
+    }
+    return fx_fail(err, FX_ERR_INVALID, "could not understand the guard's answer \"%s\"", line);
+}
+
+static fx_code
+exchange(
+    int fd,
+    const fx_guard_request *request,
+    fx_mono deadline,
+    fx_guard_status *out_status,
+    fx_err *err)
+{
+    char line[FX_GUARD_LINE_MAX_BYTES];
+    fx_guard_request_format(request, line);
+    size_t length = strlen(line);
+    line[length++] = '\n';
+    if (send(fd, line, length, MSG_NOSIGNAL) != (ssize_t)length) {
+        return fx_fail(err, FX_ERR_UNREACHABLE, "could not ask the guard: errno %d", errno);
+    }
+    if (read_line(fd, deadline, line, err) != FX_OK) {
+        return err->code;
+    }
+    if (strncmp(line, "ok", 2) != 0) {
+        return fail_as_told(line, err);
+    }
+    return out_status == NULL ? FX_OK : fx_guard_status_parse(line, out_status, err);
+}
+
+fx_code
+fx_guard_ask(
+    const char *state_dir,
+    const fx_guard_request *request,
+    fx_mono deadline,
+    fx_guard_status *out_status,
+    fx_err *err)
+{
+    FX_ASSERT(out_status == NULL || request->kind == FX_GUARD_STATUS);
+    int fd = -1;
+    if (connect_to(state_dir, &fd, err) != FX_OK) {
+        return err->code;
+    }
+    fx_code code = exchange(fd, request, deadline, out_status, err);
+    (void)close(fd);
+    return code;
+}
+
+fx_code
+fx_guard_find(const char *state_dir, int *out_pidfd, fx_err *err)
+{
+    int fd = -1;
+    if (connect_to(state_dir, &fd, err) != FX_OK) {
+        return err->code;
+    }
+    struct ucred peer = {.pid = 0};
+    socklen_t size_bytes = sizeof peer;
+    int result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes);
+    int pidfd = result == 0 && peer.pid > 0 ? pidfd_open(peer.pid, 0) : -1;
+    (void)close(fd);
+    if (pidfd < 0) {
+        return fx_fail(err, FX_ERR_UNREACHABLE, "could not find the guard's process");
+    }
+    *out_pidfd = pidfd;
+    return FX_OK;
+}
