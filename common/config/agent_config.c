@@ -45,7 +45,8 @@ static const cyaml_schema_field_t repository_fields[] = {
 static const cyaml_schema_field_t postgres_fields[] = {
     TEXT(fx_config_postgres, bin_dir),
     TEXT(fx_config_postgres, data_dir),
-    TEXT_OPTIONAL(fx_config_postgres, run_as),
+    CYAML_FIELD_STRING_PTR(
+        "run_as", CYAML_FLAG_OPTIONAL, fx_config_postgres, run_as, 0, FX_YAML_TEXT_MAX_BYTES),
     TEXT(fx_config_postgres, conninfo),
     TEXT(fx_config_postgres, replication_conninfo),
     TEXT_OPTIONAL(fx_config_postgres, options),

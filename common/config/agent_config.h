@@ -27,7 +27,7 @@ typedef struct fx_config_repository {
 typedef struct fx_config_postgres {
     char *bin_dir;
     char *data_dir;
-    char *run_as; /* NULL: as the agent itself */
+    char *run_as; /* NULL or "": as the agent itself */
     char *conninfo;
     char *replication_conninfo;
     char *

@@ -1,0 +1,264 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "agent/core/guard.h"
+
+static const fx_dur margin = {.ns = 1000 * FX_NS_PER_MS};
+
+static fx_guard_verdict
+ask_lease(fx_guard_model *model, uint64_t epoch, int64_t end_ms, int64_t now_ms)
+{
+    fx_guard_request request = {
+        .kind = FX_GUARD_LEASE,
+        .epoch = epoch,
+        .lease_end = FX_MONO_MS(end_ms),
+        .lease_margin = margin};
+    fx_guard_model next;
+    fx_guard_verdict verdict = fx_guard_decide(model, &request, FX_MONO_MS(now_ms), &next);
+    if (verdict == FX_GUARD_ALLOWED) {
+        *model = next;
+    }
+    return verdict;
+}
+
+static fx_guard_verdict
+ask(fx_guard_model *model, fx_guard_request_kind kind, uint64_t epoch, int64_t now_ms)
+{
+    fx_guard_request request = {.kind = kind, .epoch = epoch};
+    fx_guard_model next;
+    fx_guard_verdict verdict = fx_guard_decide(model, &request, FX_MONO_MS(now_ms), &next);
+    if (verdict == FX_GUARD_ALLOWED) {
+        *model = next;
+    }
+    return verdict;
+}
+
+static fx_guard_act
+step(fx_guard_model *model, int64_t now_ms)
+{
+    return fx_guard_step(model, FX_MONO_MS(now_ms)).act;
+}
+
+/* A primary of epoch 1 under a lease that ends at 10 s. */
+static fx_guard_model
+running_primary(void)
+{
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask_lease(&model, 1, 10000, 2000), FX_GUARD_ALLOWED);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 2000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 2000), FX_GUARD_START);
+    fx_guard_on_started(&model, FX_MONO_MS(2000));
+    assert_int_equal(step(&model, 2000), FX_GUARD_WAIT);
+    return model;
+}
+
+static void
+fences_exactly_one_margin_before_the_end(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    fx_guard_next next = fx_guard_step(&model, (fx_mono){.ns = 9000 * FX_NS_PER_MS - 1});
+    assert_int_equal(next.act, FX_GUARD_WAIT);
+    assert_int_equal(next.wake.ns, 9000 * FX_NS_PER_MS);
+    assert_int_equal(step(&model, 9000), FX_GUARD_SEND_QUIT);
+    assert_int_equal(step(&model, 9299), FX_GUARD_WAIT);
+    assert_int_equal(step(&model, 9300), FX_GUARD_SWEEP);
+    fx_guard_on_empty(&model, FX_MONO_MS(9310));
+    assert_int_equal(step(&model, 9310), FX_GUARD_WAIT);
+    assert_int_equal(model.running, FX_GUARD_NONE);
+    assert_int_equal(model.fenced_epoch, 0);
+    assert_false(model.held);
+}
+
+static void
+a_renewal_moves_the_end_forward_and_never_back(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    assert_int_equal(ask_lease(&model, 1, 12000, 4000), FX_GUARD_ALLOWED);
+    assert_int_equal(ask_lease(&model, 1, 11000, 4000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 10999), FX_GUARD_WAIT);
+    assert_int_equal(step(&model, 11000), FX_GUARD_SEND_QUIT);
+}
+
+static void
+a_renewal_that_comes_after_the_fence_began_does_not_stop_it(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    assert_int_equal(step(&model, 9000), FX_GUARD_SEND_QUIT);
+    assert_int_equal(ask_lease(&model, 1, 20000, 9001), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 9300), FX_GUARD_SWEEP);
+    fx_guard_on_empty(&model, FX_MONO_MS(9310));
+    assert_int_equal(step(&model, 9320), FX_GUARD_WAIT);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 9400), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 9400), FX_GUARD_START);
+}
+
+static void
+a_lease_longer_than_any_or_without_margin_is_bad(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask_lease(&model, 1, 60000, 0), FX_GUARD_ALLOWED);
+    assert_int_equal(ask_lease(&model, 1, 60001, 0), FX_GUARD_BAD);
+    fx_guard_request request = {.kind = FX_GUARD_LEASE, .epoch = 1, .lease_end = FX_MONO_MS(1000)};
+    fx_guard_model next;
+    assert_int_equal(fx_guard_decide(&model, &request, FX_MONO_MS(0), &next), FX_GUARD_BAD);
+    assert_int_equal(ask_lease(&model, 0, 1000, 0), FX_GUARD_BAD);
+}
+
+static void
+starts_no_primary_without_a_live_lease_of_its_epoch(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 0), FX_GUARD_NO_LEASE);
+    assert_int_equal(ask_lease(&model, 1, 10000, 2000), FX_GUARD_ALLOWED);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 2, 2000), FX_GUARD_NO_LEASE);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 9000), FX_GUARD_NO_LEASE);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 8999), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 9000), FX_GUARD_WAIT); /* it lapsed before the start */
+    assert_int_equal(model.wanted, FX_GUARD_NONE);
+}
+
+static void
+older_epochs_are_stale(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 5};
+    assert_int_equal(ask_lease(&model, 4, 10000, 2000), FX_GUARD_STALE);
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 4, 0), FX_GUARD_STALE);
+    assert_int_equal(ask(&model, FX_GUARD_FENCE, 4, 0), FX_GUARD_STALE);
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 5, 0), FX_GUARD_ALLOWED);
+    assert_int_equal(ask(&model, FX_GUARD_STATUS, 0, 0), FX_GUARD_ALLOWED);
+}
+
+static void
+a_fence_holds_down_and_is_never_taken_back(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    assert_int_equal(ask(&model, FX_GUARD_FENCE, 1, 3000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 3000), FX_GUARD_SEND_QUIT);
+    assert_int_equal(model.fenced_epoch, 0);
+    fx_guard_on_exit(&model, FX_MONO_MS(3050));
+    assert_int_equal(step(&model, 3050), FX_GUARD_SWEEP);
+    fx_guard_on_empty(&model, FX_MONO_MS(3060));
+    assert_true(model.held);
+    assert_int_equal(model.fenced_epoch, 1);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 3100), FX_GUARD_FENCED);
+    assert_int_equal(ask_lease(&model, 2, 10000, 3100), FX_GUARD_ALLOWED);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 2, 3100), FX_GUARD_ALLOWED);
+    assert_false(model.held);
+}
+
+static void
+an_orderly_fence_ends_with_patience_or_the_lease(void **state)
+{
+    (void)state;
+    fx_guard_request request = {.kind = FX_GUARD_FENCE, .epoch = 1, .orderly = true};
+    fx_guard_model model = running_primary();
+    fx_guard_model next;
+    assert_int_equal(fx_guard_decide(&model, &request, FX_MONO_MS(3000), &next), FX_GUARD_ALLOWED);
+    model = next;
+    assert_int_equal(step(&model, 3000), FX_GUARD_SEND_FAST);
+    fx_guard_next waits = fx_guard_step(&model, FX_MONO_MS(3001));
+    assert_int_equal(waits.act, FX_GUARD_WAIT);
+    assert_int_equal(waits.wake.ns, 9000 * FX_NS_PER_MS);
+    assert_int_equal(step(&model, 9000), FX_GUARD_SEND_QUIT);
+
+    model = next;
+    model.lease.end = FX_MONO_MS(50000);
+    assert_int_equal(step(&model, 3000), FX_GUARD_SEND_FAST);
+    assert_int_equal(step(&model, 32999), FX_GUARD_WAIT);
+    assert_int_equal(step(&model, 33000), FX_GUARD_SEND_QUIT);
+    assert_int_equal(step(&model, 33300), FX_GUARD_SWEEP);
+}
+
+static void
+a_standby_is_not_under_the_lease_until_it_is_promoted(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 0), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 0), FX_GUARD_START);
+    fx_guard_on_started(&model, FX_MONO_MS(0));
+    assert_int_equal(step(&model, 100000), FX_GUARD_WAIT);
+    assert_int_equal(ask(&model, FX_GUARD_PROMOTED, 2, 100000), FX_GUARD_NO_LEASE);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 100000), FX_GUARD_NO_LEASE);
+    assert_int_equal(ask_lease(&model, 2, 110000, 102000), FX_GUARD_ALLOWED);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 2, 102000), FX_GUARD_BUSY);
+    assert_int_equal(ask(&model, FX_GUARD_PROMOTED, 2, 102000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 108999), FX_GUARD_WAIT);
+    assert_int_equal(step(&model, 109000), FX_GUARD_SEND_QUIT);
+}
+
+static void
+what_exits_is_started_again_with_a_growing_back_off(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 0), FX_GUARD_ALLOWED);
+    int64_t now_ms = 0;
+    static const int64_t waits_ms[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000};
+    for (size_t i = 0; i < sizeof waits_ms / sizeof waits_ms[0]; i++) {
+        assert_int_equal(step(&model, now_ms), FX_GUARD_START);
+        fx_guard_on_started(&model, FX_MONO_MS(now_ms));
+        fx_guard_on_exit(&model, FX_MONO_MS(now_ms));
+        assert_int_equal(step(&model, now_ms), FX_GUARD_SWEEP);
+        fx_guard_on_empty(&model, FX_MONO_MS(now_ms));
+        assert_int_equal(step(&model, now_ms + waits_ms[i] - 1), FX_GUARD_WAIT);
+        /* asked again by the agent meanwhile: no reason to hurry */
+        assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, now_ms + 1), FX_GUARD_ALLOWED);
+        now_ms += waits_ms[i];
+    }
+    assert_int_equal(step(&model, now_ms), FX_GUARD_START);
+    fx_guard_on_started(&model, FX_MONO_MS(now_ms));
+    now_ms += 60001;
+    fx_guard_on_exit(&model, FX_MONO_MS(now_ms));
+    fx_guard_on_empty(&model, FX_MONO_MS(now_ms));
+    assert_int_equal(step(&model, now_ms + 1000), FX_GUARD_START);
+}
+
+static void
+a_grant_counts_from_when_it_was_asked_for(void **state)
+{
+    (void)state;
+    fx_lease_end lease = {.end = {.ns = 0}};
+    assert_false(fx_lease_is_live(&lease, FX_MONO_MS(-5)));
+    assert_true(fx_lease_extend(&lease, FX_MONO_MS(1000), FX_DUR_MS(8000), margin));
+    assert_int_equal(lease.end.ns, FX_MONO_MS(9000).ns);
+    assert_true(fx_lease_is_live(&lease, FX_MONO_MS(7999)));
+    assert_false(fx_lease_is_live(&lease, FX_MONO_MS(8000)));
+    assert_true(fx_lease_extend(&lease, FX_MONO_MS(500), FX_DUR_MS(8000), margin));
+    assert_int_equal(lease.end.ns, FX_MONO_MS(9000).ns);
+    assert_false(fx_lease_extend(&lease, FX_MONO_MS(2000), FX_DUR_MS(60001), margin));
+    assert_false(fx_lease_extend(&lease, FX_MONO_MS(2000), FX_DUR_MS(1000), margin));
+    assert_false(fx_lease_extend(&lease, FX_MONO_MS(2000), FX_DUR_MS(0), margin));
+    assert_false(fx_lease_extend(&lease, FX_MONO_MS(2000), FX_DUR_MS(8000), FX_DUR_MS(0)));
+    assert_int_equal(lease.end.ns, FX_MONO_MS(9000).ns);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fences_exactly_one_margin_before_the_end),
+        cmocka_unit_test(a_renewal_moves_the_end_forward_and_never_back),
+        cmocka_unit_test(a_renewal_that_comes_after_the_fence_began_does_not_stop_it),
+        cmocka_unit_test(a_lease_longer_than_any_or_without_margin_is_bad),
+        cmocka_unit_test(starts_no_primary_without_a_live_lease_of_its_epoch),
+        cmocka_unit_test(older_epochs_are_stale),
+        cmocka_unit_test(a_fence_holds_down_and_is_never_taken_back),
+        cmocka_unit_test(an_orderly_fence_ends_with_patience_or_the_lease),
+        cmocka_unit_test(a_standby_is_not_under_the_lease_until_it_is_promoted),
+        cmocka_unit_test(what_exits_is_started_again_with_a_growing_back_off),
+        cmocka_unit_test(a_grant_counts_from_when_it_was_asked_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
