@@ -297,6 +297,7 @@ answer(fx_httpd_request *request)
 
 /* Called once with the headers, then for each part of the body, then once more with none left. */
 static enum MHD_Result
+/* NOLINTNEXTLINE(readability-function-size): the library gives the parameters */
 on_access(
     void *ctx,
     struct MHD_Connection *connection,
@@ -423,6 +424,7 @@ fx_httpd_open(const fx_httpd_options *options, fx_httpd **out_httpd, fx_err *err
     int fd = -1;
     fx_code code = listen_on(options->listen, &fd, &httpd->port, err);
     if (code != FX_OK) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed by the cleanup attribute */
         return code;
     }
     /* From here on the descriptor is the library's: it closes it at the failures that can happen.

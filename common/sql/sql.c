@@ -123,6 +123,7 @@ read_version(fx_sql *sql, int64_t *out_version, fx_err *err)
     bool row = false;
     code = fx_sql_step(statement, &row, err);
     if (code == FX_OK) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed by the cleanup attribute */
         *out_version = row ? fx_sql_int(statement, 0) : 0;
     }
     return code;
@@ -189,6 +190,7 @@ fx_sql_check(fx_sql *sql, fx_err *err)
             err,
             FX_ERR_DAMAGED,
             "could not trust the database: %.160s",
+            /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed by the cleanup attribute */
             row ? fx_sql_text(statement, 0) : "the check says nothing");
     }
     return code;

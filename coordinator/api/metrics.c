@@ -1,9 +1,13 @@
 #include "coordinator/api/metrics.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 /* One metric family after another; the first failure ends all writing. */
+enum { PUT_MAX_BYTES = 512 }; /* of one piece; texts of any length go another way */
+
 typedef struct writer {
     fx_buf *out;
     fx_err *err;
@@ -11,35 +15,42 @@ typedef struct writer {
     const char *name;
 } writer;
 
-#define PUT(to, ...)                                                                               \
-    do {                                                                                           \
-        if ((to)->code == FX_OK) {                                                                 \
-            (to)->code = fx_buf_append_format((to)->out, (to)->err, __VA_ARGS__);                  \
-        }                                                                                          \
-    } while (0)
+FX_PRINTF(2, 3)
+static void
+put(writer *to, const char *format, ...)
+{
+    char text[PUT_MAX_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (to->code == FX_OK) {
+        to->code = fx_buf_append_text(to->out, text, to->err);
+    }
+}
 
 static void
 family(writer *to, const char *name, const char *type, const char *help)
 {
     to->name = name;
-    PUT(to, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+    put(to, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
 /* Label values may hold any text; backslash, quote and newline are escaped. */
 static void
 put_label(writer *to, const char *name, const char *value, char before)
 {
-    PUT(to, "%c%s=\"", before, name);
+    put(to, "%c%s=\"", before, name);
     for (const char *at = value; *at != '\0' && to->code == FX_OK; at++) {
         if (*at == '\\' || *at == '"') {
-            PUT(to, "\\%c", *at);
+            put(to, "\\%c", *at);
         } else if (*at == '\n') {
-            PUT(to, "\\n");
+            put(to, "\\n");
         } else {
-            PUT(to, "%c", *at);
+            put(to, "%c", *at);
         }
     }
-    PUT(to, "\"");
+    put(to, "\"");
 }
 
 typedef struct label {
@@ -52,18 +63,18 @@ enum { LABEL_MAX = 3 };
 static void
 put_labels(writer *to, const label labels[LABEL_MAX])
 {
-    PUT(to, "%s", to->name);
+    put(to, "%s", to->name);
     for (size_t i = 0; i < LABEL_MAX && labels[i].name != NULL; i++) {
         put_label(to, labels[i].name, labels[i].value, i == 0 ? '{' : ',');
     }
-    PUT(to, "%s ", labels[0].name == NULL ? "" : "}");
+    put(to, "%s ", labels[0].name == NULL ? "" : "}");
 }
 
 static void
 put_int(writer *to, const label labels[LABEL_MAX], int64_t value)
 {
     put_labels(to, labels);
-    PUT(to, "%" PRId64 "\n", value);
+    put(to, "%" PRId64 "\n", value);
 }
 
 /* Milliseconds suffice, and no locale can write a comma. */
@@ -72,7 +83,7 @@ put_seconds(writer *to, const label labels[LABEL_MAX], fx_dur value)
 {
     int64_t ms = fx_dur_ms(value);
     put_labels(to, labels);
-    PUT(to,
+    put(to,
         "%s%" PRId64 ".%03d\n",
         ms < 0 ? "-" : "",
         ms < 0 ? -(ms / 1000) : ms / 1000,

@@ -110,6 +110,7 @@ fx_client_new(const fx_client_options *options, fx_client **out_client, fx_err *
         code = read_token(client, options->token_file, err);
     }
     if (code != FX_OK) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed by the cleanup attribute */
         return code;
     }
     const fx_http_tls tls = {.ca_file = options->ca_file};

@@ -210,20 +210,20 @@ slot_of(command_line *line, int option, unsigned *out_flag)
 {
     fx_cli_options *to = &line->options;
     const struct {
-        int option;
         const char **slot;
+        int option;
         unsigned flag;
     } slots[] = {
-        {OPTION_API, &to->client.urls, 0},
-        {OPTION_TOKEN_FILE, &to->client.token_file, 0},
-        {OPTION_CA, &to->client.ca_file, 0},
-        {OPTION_TO, &to->to, TAKES_TO},
-        {OPTION_REASON, &to->reason, TAKES_REASON},
-        {OPTION_TARGET, &to->target, TAKES_TARGET},
-        {OPTION_PATH, &to->path, TAKES_TARGET},
-        {OPTION_LIMIT, &to->limit, TAKES_LIMIT},
-        {OPTION_HOST, &to->host, TAKES_FILTER},
-        {OPTION_SOURCE, &to->source, TAKES_FILTER},
+        {&to->client.urls, OPTION_API, 0},
+        {&to->client.token_file, OPTION_TOKEN_FILE, 0},
+        {&to->client.ca_file, OPTION_CA, 0},
+        {&to->to, OPTION_TO, TAKES_TO},
+        {&to->reason, OPTION_REASON, TAKES_REASON},
+        {&to->target, OPTION_TARGET, TAKES_TARGET},
+        {&to->path, OPTION_PATH, TAKES_TARGET},
+        {&to->limit, OPTION_LIMIT, TAKES_LIMIT},
+        {&to->host, OPTION_HOST, TAKES_FILTER},
+        {&to->source, OPTION_SOURCE, TAKES_FILTER},
     };
     for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
         if (slots[i].option == option) {

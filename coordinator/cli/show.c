@@ -1,11 +1,14 @@
 #include "coordinator/cli/show.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/clock.h"
 #include "coordinator/cli/table.h"
+
+enum { PUT_MAX_BYTES = 512 }; /* of one piece; texts of any length go another way */
 
 typedef struct page {
     fx_buf *out;
@@ -14,12 +17,19 @@ typedef struct page {
     fx_wall now;
 } page;
 
-#define PUT(to, ...)                                                                               \
-    do {                                                                                           \
-        if ((to)->code == FX_OK) {                                                                 \
-            (to)->code = fx_buf_append_format((to)->out, (to)->err, __VA_ARGS__);                  \
-        }                                                                                          \
-    } while (0)
+FX_PRINTF(2, 3)
+static void
+put(page *to, const char *format, ...)
+{
+    char text[PUT_MAX_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (to->code == FX_OK) {
+        to->code = fx_buf_append_text(to->out, text, to->err);
+    }
+}
 
 static const char *
 text_of(const fx_json *json, const char *key)
@@ -206,7 +216,7 @@ put_services(page *to, const fx_json *services)
         }
     }
     if (fx_json_count(services) == 0) {
-        PUT(to, "  no services are known\n");
+        put(to, "  no services are known\n");
     } else {
         put_table(to, table);
     }
@@ -227,10 +237,10 @@ put_step(page *to, const fx_json *step)
         fx_short_duration((fx_dur){.ns = finished.ns - started.ns}, took);
     }
     const char *detail = text_of(step, "detail");
-    PUT(to, "    %-10.20s %-8.20s %8s", text_of(step, "kind"), text_of(step, "state"), took);
-    PUT(to, "%s", detail[0] == '\0' ? "" : "  ");
+    put(to, "    %-10.20s %-8.20s %8s", text_of(step, "kind"), text_of(step, "state"), took);
+    put(to, "%s", detail[0] == '\0' ? "" : "  ");
     put_clean(to, detail);
-    PUT(to, "\n");
+    put(to, "\n");
 }
 
 static void
@@ -238,29 +248,29 @@ put_plan(page *to, const fx_json *plan)
 {
     char started[FX_SHORT_TEXT_BYTES + 8];
     ago(to->now, plan, "started_at", started, sizeof started);
-    PUT(to, "  ");
+    put(to, "  ");
     put_clean(to, text_of(plan, "id"));
-    PUT(to, "  %.20s of ", text_of(plan, "kind"));
+    put(to, "  %.20s of ", text_of(plan, "kind"));
     put_clean(to, text_of(plan, "service"));
-    PUT(to, ": %.20s; ", text_of(plan, "state"));
+    put(to, ": %.20s; ", text_of(plan, "state"));
     put_clean(to, text_of(plan, "from_host"));
-    PUT(to, " to ");
+    put(to, " to ");
     put_clean(
         to, text_of(plan, "to_host")[0] == '\0' ? "the best standby" : text_of(plan, "to_host"));
-    PUT(to, "; started %s", started);
+    put(to, "; started %s", started);
     if (text_of(plan, "requested_by")[0] != '\0') {
-        PUT(to, ", asked for by ");
+        put(to, ", asked for by ");
         put_clean(to, text_of(plan, "requested_by"));
     }
-    PUT(to, "\n");
+    put(to, "\n");
     const fx_json *steps = fx_json_get(plan, "steps");
     for (size_t i = 0; i < fx_json_count(steps); i++) {
         put_step(to, fx_json_at(steps, i));
     }
     if (text_of(plan, "outcome")[0] != '\0') {
-        PUT(to, "    outcome: ");
+        put(to, "    outcome: ");
         put_clean(to, text_of(plan, "outcome"));
-        PUT(to, "\n");
+        put(to, "\n");
     }
 }
 
@@ -285,22 +295,22 @@ put_head(page *to, const fx_json *answer)
         fx_short_duration(FX_DUR_MS(age_ms), age);
     }
     put_clean(to, text_of(answer, "cluster"));
-    PUT(to, ", seen by ");
+    put(to, ", seen by ");
     put_clean(to, text_of(answer, "coordinator"));
-    PUT(to, " (");
+    put(to, " (");
     put_clean(to, text_of(answer, "region"));
-    PUT(to, ") at ");
+    put(to, ") at ");
     put_clean(to, text_of(answer, "now"));
-    PUT(to, "\nleader:  ");
+    put(to, "\nleader:  ");
     if (text_of(answer, "leader")[0] == '\0') {
-        PUT(to, "NONE");
+        put(to, "NONE");
     } else {
         put_clean(to, text_of(answer, "leader"));
-        PUT(to, " (");
+        put(to, " (");
         put_clean(to, text_of(answer, "leader_region"));
-        PUT(to, "), term %" PRId64, number_of(answer, "term"));
+        put(to, "), term %" PRId64, number_of(answer, "term"));
     }
-    PUT(to,
+    put(to,
         "\nquorum:  %s, ledger read %s%s\n",
         flag_of(quorum, "ok") ? "yes" : "NO",
         age,
@@ -312,7 +322,7 @@ put_problems(page *to, const fx_json *problems)
 {
     static const char *const headings[] = {"SEVERITY", "SUBJECT", "PROBLEM", NULL};
     if (fx_json_count(problems) == 0) {
-        PUT(to, "\nNo problems are known.\n");
+        put(to, "\nNo problems are known.\n");
         return;
     }
     FX_AUTO(fx_table) table = fx_table_new(headings);
@@ -324,7 +334,7 @@ put_problems(page *to, const fx_json *problems)
         fx_table_add(table, text_of(one, "text"));
         fx_table_end_row(table);
     }
-    PUT(to, "\nProblems\n");
+    put(to, "\nProblems\n");
     put_table(to, table);
 }
 
@@ -343,7 +353,7 @@ put_coordinators(page *to, const fx_json *answer)
         add_ms(table, one, "heard_age_ms");
         fx_table_end_row(table);
     }
-    PUT(to, "\nCoordinators\n");
+    put(to, "\nCoordinators\n");
     put_table(to, table);
 }
 
@@ -364,11 +374,11 @@ put_backups(page *to, const fx_json *answer)
         add_short_id(table, one, "id");
         fx_table_end_row(table);
     }
-    PUT(to, "\nBackups (the newest of each source)\n");
+    put(to, "\nBackups (the newest of each source)\n");
     if (fx_table_row_count(table) > 0) {
         put_table(to, table);
     } else {
-        PUT(to, "  %s\n", fx_json_get(answer, "backups") == NULL ? "NOT KNOWN" : "NONE");
+        put(to, "  %s\n", fx_json_get(answer, "backups") == NULL ? "NOT KNOWN" : "NONE");
     }
 }
 
@@ -379,11 +389,11 @@ fx_show_status(const fx_json *answer, fx_wall now, fx_buf *out, fx_err *err)
     (void)time_of(answer, "now", &to.now); /* the coordinator's own clock, where it says it */
     put_head(&to, answer);
     put_problems(&to, fx_json_get(answer, "problems"));
-    PUT(&to, "\nServices\n");
+    put(&to, "\nServices\n");
     put_services(&to, fx_json_get(answer, "services"));
     const fx_json *plans = fx_json_get(answer, "plans");
     if (fx_json_count(plans) > 0) {
-        PUT(&to, "\nPlans in flight\n");
+        put(&to, "\nPlans in flight\n");
     }
     for (size_t i = 0; i < fx_json_count(plans); i++) {
         put_plan(&to, fx_json_at(plans, i));
@@ -410,10 +420,10 @@ fx_show_plans(const fx_json *answer, fx_wall now, fx_buf *out, fx_err *err)
         put_plan(&to, fx_json_at(plans, i));
     }
     if (fx_json_count(plans) == 0) {
-        PUT(&to, "  no plans are known\n");
+        put(&to, "  no plans are known\n");
     }
     if (!fx_json_as_bool(fx_json_get(answer, "complete"), true)) {
-        PUT(&to, "  finished plans are missing here: the ledger did not answer\n");
+        put(&to, "  finished plans are missing here: the ledger did not answer\n");
     }
     return to.code;
 }
@@ -468,11 +478,26 @@ fx_show_hosts(const fx_json *answer, fx_wall now, fx_buf *out, fx_err *err)
         fx_table_end_row(table);
     }
     if (fx_table_row_count(table) == 0) {
-        PUT(&to, "  no hosts are known\n");
+        put(&to, "  no hosts are known\n");
     } else {
         put_table(&to, table);
     }
     return to.code;
+}
+
+static void
+put_unread(page *to, const fx_json *repositories)
+{
+    for (size_t i = 0; i < fx_json_count(repositories); i++) {
+        const fx_json *one = fx_json_at(repositories, i);
+        if (!flag_of(one, "reachable")) {
+            put(to, "  repository ");
+            put_clean(to, text_of(one, "name"));
+            put(to, " was not read: ");
+            put_clean(to, text_of(one, "error"));
+            put(to, "\n");
+        }
+    }
 }
 
 fx_code
@@ -507,21 +532,11 @@ fx_show_snapshots(const fx_json *answer, fx_wall now, fx_buf *out, fx_err *err)
         fx_table_end_row(table);
     }
     if (fx_table_row_count(table) == 0) {
-        PUT(&to, "  no snapshots are known\n");
+        put(&to, "  no snapshots are known\n");
     } else {
         put_table(&to, table);
     }
-    const fx_json *repositories = fx_json_get(answer, "repositories");
-    for (size_t i = 0; i < fx_json_count(repositories); i++) {
-        const fx_json *one = fx_json_at(repositories, i);
-        if (!flag_of(one, "reachable")) {
-            PUT(&to, "  repository ");
-            put_clean(&to, text_of(one, "name"));
-            PUT(&to, " was not read: ");
-            put_clean(&to, text_of(one, "error"));
-            PUT(&to, "\n");
-        }
-    }
+    put_unread(&to, fx_json_get(answer, "repositories"));
     return to.code;
 }
 
@@ -530,32 +545,32 @@ put_decision(page *to, const fx_json *decision)
 {
     char decided[FX_SHORT_TEXT_BYTES + 8];
     ago(to->now, decision, "decided_at", decided, sizeof decided);
-    PUT(to, "  %s  ", decided);
+    put(to, "  %s  ", decided);
     put_clean(to, text_of(decision, "service"));
-    PUT(to, ": ");
+    put(to, ": ");
     put_clean(to, text_of(decision, "verdict"));
-    PUT(to, ", by ");
+    put(to, ", by ");
     put_clean(to, text_of(decision, "coordinator"));
-    PUT(to, " (term %" PRId64 ")\n    reason: ", number_of(decision, "term"));
+    put(to, " (term %" PRId64 ")\n    reason: ", number_of(decision, "term"));
     put_clean(to, text_of(decision, "reason"));
-    PUT(to, "\n");
+    put(to, "\n");
     const fx_json *evidence = fx_json_get(decision, "evidence");
     for (size_t i = 0; i < fx_json_count(evidence); i++) {
         const fx_json *one = fx_json_at(evidence, i);
-        PUT(to, "    ");
+        put(to, "    ");
         put_clean(to, text_of(one, "observer"));
-        PUT(to, " (");
+        put(to, " (");
         put_clean(to, text_of(one, "observer_region"));
-        PUT(to, ") on ");
+        put(to, ") on ");
         put_clean(to, text_of(one, "subject"));
-        PUT(to, ": ");
+        put(to, ": ");
         put_clean(to, text_of(one, "fact"));
-        PUT(to, "\n");
+        put(to, "\n");
     }
     if (text_of(decision, "plan")[0] != '\0') {
-        PUT(to, "    plan ");
+        put(to, "    plan ");
         put_clean(to, text_of(decision, "plan"));
-        PUT(to, "\n");
+        put(to, "\n");
     }
 }
 
@@ -568,7 +583,7 @@ fx_show_decisions(const fx_json *answer, fx_wall now, fx_buf *out, fx_err *err)
         put_decision(&to, fx_json_at(decisions, i));
     }
     if (fx_json_count(decisions) == 0) {
-        PUT(&to, "  no decisions are known\n");
+        put(&to, "  no decisions are known\n");
     }
     return to.code;
 }

@@ -210,6 +210,9 @@ static void
 say_progress(progress *seen, const fx_json *request)
 {
     char now[sizeof seen->last];
+    if (request == NULL) { /* nobody answered this time */
+        return;
+    }
     say_steps(seen, fx_json_get(request, "plan"));
     (void)snprintf(
         now,
@@ -263,14 +266,13 @@ follow(
         FX_AUTO(fx_json) request = NULL;
         fx_dur waited = fx_mono_since(fx_clock_mono(), began);
         fx_code code = fx_client_get(client, path, &request, err);
-        if (code == FX_OK) {
-            say_progress(&seen, request);
-            if (is_over(text_of(request, "state"))) {
-                *out_request = FX_TAKE(request);
-                return FX_OK;
-            }
-        } else if (!may_look_again(err, waited)) {
+        if (code != FX_OK && !may_look_again(err, waited)) {
             return code;
+        }
+        say_progress(&seen, request);
+        if (is_over(text_of(request, "state"))) {
+            *out_request = FX_TAKE(request);
+            return FX_OK;
         }
         if (fx_dur_over(waited, FX_DUR_MS(options->timeout_s * 1000))) {
             return fx_fail_as(

@@ -137,8 +137,8 @@ open_catalog(const char *folder, const fx_log *log)
         .began = {.ns = now.ns - 600 * INT64_C(1000000000)},
         .ended = {.ns = now.ns - 598 * INT64_C(1000000000)},
         .file_count = 42,
-        .size_bytes = 1536 * 1024,
-        .added_bytes = 512 * 1024,
+        .size_bytes = UINT64_C(1536) * 1024,
+        .added_bytes = UINT64_C(512) * 1024,
         .warning_count = 1,
     };
     fx_shelf_put("posix:/shelf", &snapshot, 1, 0);
