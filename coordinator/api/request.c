@@ -291,7 +291,8 @@ pack_order(
     fx_request *request,
     fx_err *err)
 {
-    Fortress__Link__Order order = FORTRESS__LINK__ORDER__INIT;
+    Fortress__Link__Order order;
+    fortress__link__order__init(&order);
     order.id = borrow(asker->id.text);
     order.kind = kind;
     order.cluster = borrow(asker->cluster);
