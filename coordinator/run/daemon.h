@@ -1,0 +1,133 @@
+/* What the files of the daemon share. Only they include it; the door is run.h. */
+#pragma once
+
+#include "common/base/monitor.h"
+#include "common/config/coordinator_config.h"
+#include "common/crypto/sign.h"
+#include "common/loop/loop.h"
+#include "coordinator/api/api.h"
+#include "coordinator/catalog/catalog.h"
+#include "coordinator/core/decide.h"
+#include "coordinator/fleet/fleet.h"
+#include "coordinator/ledger/ledger.h"
+#include "coordinator/plan/executor.h"
+#include "coordinator/run/link.h"
+
+enum {
+    FX_RUN_POLL_MS = 500,
+    FX_RUN_READ_MS = 1200,
+    FX_RUN_RENEW_MS = 1000,
+    FX_RUN_TICK_MS = 100,
+    FX_RUN_DIGEST_MS = 1000,
+    FX_RUN_LOOK_MS = 2000,
+    FX_RUN_ENDORSE_MAX = 4,
+    FX_RUN_HISTORY_MS = 2000,
+};
+
+typedef struct fx_daemon fx_daemon;
+typedef struct fx_run_store fx_run_store;
+
+/* A member of a service that is looked at; one look at a time. */
+typedef struct fx_run_look {
+    fx_daemon *daemon;
+    fx_name service;
+    fx_name host;
+    char conninfo[1024];
+    bool looking;
+    bool reachable;
+} fx_run_look;
+
+/* Leases that one transaction renews. */
+typedef struct fx_run_batch {
+    fx_daemon *daemon;
+    fx_link_message *messages[FX_LEDGER_RENEW_MAX];
+    fx_lease leases[FX_LEDGER_RENEW_MAX];
+    size_t count;
+    fx_revision revision;
+    fx_err err;
+} fx_run_batch;
+
+struct fx_daemon {
+    /* Fixed once running. */
+    const fx_coordinator_config *config;
+    fx_log log;
+    fx_policy policy;
+    fx_candidate self;
+    fx_wall started;
+    fx_service *wanted;
+    size_t wanted_count;
+    fx_loop *loop;
+    fx_link *link;
+    fx_run_store *store;
+    fx_ledger_door ledger_door;
+    fx_sign_key *key;
+    fx_verify_key *peer_keys[FX_COORDINATOR_MAX];
+    fx_executor executor;
+    fx_catalog *catalog;
+    fx_api *api;
+
+    /* The loop's, and under the lock because the API's thread copies it. */
+    fx_monitor monitor;
+    fx_fleet *fleet;
+    fx_ledger *ledger;
+    bool has_ledger;
+
+    /* The loop's alone. */
+    fx_ledger *reading; /* the worker's while `is_reading` */
+    fx_err read_err;
+    fx_mono read_at;
+    bool is_reading;
+    bool read_again;
+    bool store_lost;
+    fx_attempt attempts[FX_ATTEMPT_MAX];
+    size_t attempt_count;
+    fx_commands *commands;
+    fx_note notes[FX_SERVICE_MAX]; /* the last told */
+    size_t note_count;
+    bool leading_in_flight;
+    fx_mono beat_at;
+    uint64_t leader_term; /* last told in the log */
+    fx_link_message *waiting[FX_LEDGER_RENEW_MAX];
+    size_t waiting_count;
+    fx_run_batch batch; /* the worker's while `is_renewing` */
+    bool is_renewing;
+    struct {
+        fx_name host;
+        fx_mono at;
+    } granted[FX_HOST_MAX];
+    size_t granted_count;
+    struct {
+        fx_name host;
+        uint64_t hash;
+    } noted[FX_HOST_MAX];
+    size_t noted_count;
+    size_t endorsing_count;
+    fx_run_look *looks;
+    size_t look_count;
+    fx_loop_timer *timers[5];
+    size_t timer_count;
+    bool stopping;
+};
+
+/* reports.c */
+void fx_run_take_message(void *ctx, fx_link_message *message);
+void fx_run_renew(fx_daemon *daemon);
+void fx_run_drop_waiting(fx_daemon *daemon);
+
+/* lead.c */
+void fx_run_poll(void *ctx);
+void fx_run_tick(void *ctx);
+void fx_run_digest(void *ctx);
+
+/* doors.c: what the executor uses, and looking at members. */
+fx_code fx_run_redirect(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
+fx_code fx_run_validate(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
+FX_MUST_USE fx_code fx_run_looks_open(fx_daemon *daemon, fx_err *err);
+void fx_run_look_at_members(void *ctx);
+
+/* store.c: etcd, with a member of our own if so configured. */
+FX_MUST_USE fx_code fx_run_store_open(fx_daemon *daemon, fx_err *err);
+void fx_run_store_close(fx_run_store *store);
+
+/* state.c: what the API shows. */
+FX_MUST_USE fx_code fx_run_api_open(fx_daemon *daemon, fx_err *err);
