@@ -30,7 +30,8 @@ fx_order_signed_bytes(fx_bytes order, fx_buf *out, fx_err *err)
     return fx_buf_append(out, order.data, order.size_bytes, err);
 }
 
-/* ---- endorsements ---------------------------------------------------------------------------------- */
+/* ---- endorsements
+ * ---------------------------------------------------------------------------------- */
 
 static void
 add_endorsement(
@@ -113,8 +114,7 @@ sign(const fx_executor *executor, fx_command *command, uint32_t first, fx_err *e
 {
     bool fence = command->kind == FX_COMMAND_SIGN_FENCE;
     FX_ASSERT(!fence || command->plan.step_count > 0);
-    fx_signed_order *order =
-        fence ? &command->plan.steps[0].order : &command->service.promotion;
+    fx_signed_order *order = fence ? &command->plan.steps[0].order : &command->service.promotion;
     FX_BUF_AUTO bytes;
     FX_BUF_AUTO signed_bytes;
     fx_buf_init(&bytes, FX_ORDER_MAX_BYTES);
@@ -132,7 +132,8 @@ sign(const fx_executor *executor, fx_command *command, uint32_t first, fx_err *e
     return gather(executor, first, fx_buf_bytes(&signed_bytes), order, err);
 }
 
-/* ---- one command ------------------------------------------------------------------------------------- */
+/* ---- one command
+ * ------------------------------------------------------------------------------------- */
 
 static fx_code
 carry_out(

@@ -8,10 +8,12 @@
 #include "common/crypto/sign.h"
 #include "coordinator/ledger/ledger.h"
 
-/* What the wiring provides; all may be called from several threads at once, and block until `deadline`. */
+/* What the wiring provides; all may be called from several threads at once, and block until
+ * `deadline`. */
 typedef struct fx_executor_doors {
     void *ctx;
-    /* Asks peer number `index` to sign. errors: DENIED (it refuses, with its reason), UNREACHABLE… */
+    /* Asks peer number `index` to sign. errors: DENIED (it refuses, with its reason), UNREACHABLE…
+     */
     fx_code (*endorse)(
         void *ctx,
         size_t index,
@@ -19,7 +21,8 @@ typedef struct fx_executor_doors {
         fx_mono deadline,
         unsigned char out_signature[FX_SIGN_BYTES],
         fx_err *err);
-    /* Makes DNS say the service's primary and epoch; success also where there is nothing to redirect. */
+    /* Makes DNS say the service's primary and epoch; success also where there is nothing to
+     * redirect. */
     fx_code (*redirect)(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
     /* Writes as a client would: by name. */
     fx_code (*validate)(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
@@ -44,8 +47,8 @@ typedef struct fx_executor {
 } fx_executor;
 
 /*
- * `first`: bit i is set for a peer that was heard lately: it is asked before the others. The order of a
- * signed command is put into the record that it commits.
+ * `first`: bit i is set for a peer that was heard lately: it is asked before the others. The order
+ * of a signed command is put into the record that it commits.
  */
 fx_attempt fx_execute(const fx_executor *executor, fx_command *command, uint32_t first);
 

@@ -16,7 +16,8 @@
 
 enum { CATALOG_REFRESH_S = 30 };
 
-/* ---- what the configuration says, as the core wants it ------------------------------------------------- */
+/* ---- what the configuration says, as the core wants it
+ * ------------------------------------------------- */
 
 static fx_dur
 or_default(uint32_t ms, fx_dur fallback)
@@ -58,8 +59,7 @@ set_wanted(fx_daemon *daemon)
             member->host = fx_name_of(from->members[k].host);
             member->region = fx_name_of(from->members[k].region);
             member->port = from->members[k].port;
-            (void)snprintf(
-                member->address, sizeof member->address, "%s", from->members[k].address);
+            (void)snprintf(member->address, sizeof member->address, "%s", from->members[k].address);
         }
     }
 }
@@ -112,7 +112,9 @@ lock_state(const fx_coordinator_config *config, int *out_fd, fx_err *err)
     return FX_OK;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------- */
+/* ---- opening
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static fx_code
 endorse_door(
@@ -226,8 +228,8 @@ open_catalog(fx_daemon *daemon, fx_err *err)
     const fx_coordinator_config *config = daemon->config;
     fx_catalog_repository repositories[FX_CATALOG_REPOSITORY_MAX];
     for (unsigned i = 0; i < config->repositories_count; i++) {
-        repositories[i] = (fx_catalog_repository){
-            config->repositories[i].name, config->repositories[i].url};
+        repositories[i] =
+            (fx_catalog_repository){config->repositories[i].name, config->repositories[i].url};
     }
     char path[4096 + 32];
     (void)snprintf(path, sizeof path, "%s/catalog.sqlite", config->state_dir);
@@ -243,8 +245,8 @@ open_catalog(fx_daemon *daemon, fx_err *err)
 static void
 add_timer(fx_daemon *daemon, int64_t period_ms, fx_loop_call call)
 {
-    daemon->timers[daemon->timer_count++] = fx_loop_timer_start(
-        daemon->loop, FX_DUR_MS(0), FX_DUR_MS(period_ms), call, daemon);
+    daemon->timers[daemon->timer_count++] =
+        fx_loop_timer_start(daemon->loop, FX_DUR_MS(0), FX_DUR_MS(period_ms), call, daemon);
 }
 
 static void
@@ -303,8 +305,8 @@ run_loop(fx_daemon *daemon)
 {
     fx_loop_on_signal(daemon->loop, SIGTERM, stop, daemon);
     fx_loop_on_signal(daemon->loop, SIGINT, stop, daemon);
-    fx_catalog_start(
-        daemon->catalog, daemon->loop, FX_DUR_MS((int64_t)CATALOG_REFRESH_S * 1000));
+    fx_catalog_start(daemon->catalog, daemon->loop, FX_DUR_MS((int64_t)CATALOG_REFRESH_S * 1000));
+    add_timer(daemon, FX_RUN_TEND_MS, fx_run_tend);
     add_timer(daemon, FX_RUN_POLL_MS, fx_run_poll);
     add_timer(daemon, FX_RUN_TICK_MS, fx_run_tick);
     add_timer(daemon, FX_RUN_DIGEST_MS, fx_run_digest);

@@ -20,6 +20,7 @@ enum {
     FX_RUN_TICK_MS = 100,
     FX_RUN_DIGEST_MS = 1000,
     FX_RUN_LOOK_MS = 2000,
+    FX_RUN_TEND_MS = 1000,
     FX_RUN_ENDORSE_MAX = 4,
     FX_RUN_HISTORY_MS = 2000,
 };
@@ -106,6 +107,7 @@ struct fx_daemon {
     size_t look_count;
     fx_loop_timer *timers[5];
     size_t timer_count;
+    bool tending;
     bool stopping;
 };
 
@@ -128,6 +130,8 @@ void fx_run_look_at_members(void *ctx);
 /* store.c: etcd, with a member of our own if so configured. */
 FX_MUST_USE fx_code fx_run_store_open(fx_daemon *daemon, fx_err *err);
 void fx_run_store_close(fx_run_store *store);
+/* Sees to it that the region's etcd member runs, if it is ours. */
+void fx_run_tend(void *ctx);
 
 /* state.c: what the API shows. */
 FX_MUST_USE fx_code fx_run_api_open(fx_daemon *daemon, fx_err *err);

@@ -20,7 +20,8 @@ find_service(const fx_daemon *daemon, const fx_name *name)
     return NULL;
 }
 
-/* ---- looking at members ---------------------------------------------------------------------------------- */
+/* ---- looking at members
+ * ---------------------------------------------------------------------------------- */
 
 /* A server that answers, whatever it says, is there. */
 static bool
@@ -74,8 +75,7 @@ make_conninfo(
 {
     char port_text[8];
     (void)snprintf(port_text, sizeof port_text, "%u", (unsigned)port);
-    const fx_pg_option options[] = {
-        {"host", host}, {"hostaddr", address}, {"port", port_text}};
+    const fx_pg_option options[] = {{"host", host}, {"hostaddr", address}, {"port", port_text}};
     FX_BUF_AUTO text;
     fx_buf_init(&text, CONNINFO_MAX_BYTES - 1);
     if (fx_pg_conninfo_with(base, options, 3, &text, err) != FX_OK) {
@@ -111,6 +111,63 @@ fx_run_looks_open(fx_daemon *daemon, fx_err *err)
                 return fx_err_wrap(err, "probe_conninfo of service %s", service->name.text);
             }
         }
+    }
+    return FX_OK;
+}
+
+/* ---- DNS and validation
+ * ------------------------------------------------------------------------------------ */
+
+fx_code
+fx_run_redirect(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err)
+{
+    const fx_daemon *daemon = ctx;
+    const fx_coordinator_service *config = find_service(daemon, &service->name);
+    (void)deadline;
+    if (config == NULL) {
+        return fx_fail(
+            err, FX_ERR_NOT_FOUND, "service %s is not in the configuration", service->name.text);
+    }
+    if (config->dns == NULL) {
+        return FX_OK;
+    }
+    return fx_fail(err, FX_ERR_UNSUPPORTED, "could not redirect %s", service->name.text);
+}
+
+/* A transaction id is given, and its commit written, only by a primary. */
+static fx_code
+write_probe(const char *conninfo, fx_mono deadline, fx_err *err)
+{
+    FX_AUTO(fx_pg) conn = NULL;
+    if (fx_pg_open(conninfo, deadline, &conn, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_pg_exec(conn, "SELECT pg_catalog.pg_current_xact_id()", deadline, err);
+}
+
+fx_code
+fx_run_validate(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err)
+{
+    const fx_daemon *daemon = ctx;
+    const fx_coordinator_service *config = find_service(daemon, &service->name);
+    const fx_member *member = NULL;
+    for (size_t i = 0; i < service->member_count; i++) {
+        if (fx_same(&service->members[i].host, &service->primary)) {
+            member = &service->members[i];
+        }
+    }
+    if (config == NULL || member == NULL) {
+        return fx_fail(
+            err, FX_ERR_NOT_FOUND, "service %s is not in the configuration", service->name.text);
+    }
+    if (config->probe_conninfo == NULL) {
+        return FX_OK; /* the agent's own report said that it takes writes */
+    }
+    char conninfo[CONNINFO_MAX_BYTES];
+    if (make_conninfo(config->probe_conninfo, member->address, NULL, member->port, conninfo, err) !=
+            FX_OK ||
+        write_probe(conninfo, deadline, err) != FX_OK) {
+        return fx_err_wrap(err, "writing to %s as a client would", service->name.text);
     }
     return FX_OK;
 }

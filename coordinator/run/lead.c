@@ -6,7 +6,8 @@
 #include "coordinator/core/observe.h"
 #include "coordinator/run/daemon.h"
 
-/* ---- reading the ledger -------------------------------------------------------------------------------- */
+/* ---- reading the ledger
+ * -------------------------------------------------------------------------------- */
 
 static void
 read_ledger(void *ctx)
@@ -39,7 +40,8 @@ tell_store(fx_daemon *daemon)
     if (lost && !daemon->store_lost) {
         FX_LOG(&daemon->log, WARN, "ledger.lost", FX_ERR_FIELD(&daemon->read_err));
     } else if (!lost && daemon->store_lost) {
-        FX_LOG(&daemon->log, INFO, "ledger.found", FX_INT("revision", daemon->ledger->revision.value));
+        FX_LOG(
+            &daemon->log, INFO, "ledger.found", FX_INT("revision", daemon->ledger->revision.value));
     }
     daemon->store_lost = lost;
 }
@@ -102,7 +104,8 @@ fx_run_poll(void *ctx)
     }
 }
 
-/* ---- leadership ------------------------------------------------------------------------------------------ */
+/* ---- leadership
+ * ------------------------------------------------------------------------------------------ */
 
 typedef struct lead_job {
     fx_daemon *daemon;
@@ -155,8 +158,8 @@ led(void *ctx)
 static void
 decide_leadership(fx_daemon *daemon, fx_mono now)
 {
-    fx_leadership decision = fx_leadership_decide(
-        daemon->ledger, &daemon->self, &daemon->policy, daemon->beat_at, now);
+    fx_leadership decision =
+        fx_leadership_decide(daemon->ledger, &daemon->self, &daemon->policy, daemon->beat_at, now);
     if (decision.act == FX_LEADERSHIP_FOLLOW || daemon->leading_in_flight || daemon->store_lost) {
         return;
     }
@@ -168,7 +171,8 @@ decide_leadership(fx_daemon *daemon, fx_mono now)
     fx_loop_work(daemon->loop, lead, led, job);
 }
 
-/* ---- commands -------------------------------------------------------------------------------------------- */
+/* ---- commands
+ * -------------------------------------------------------------------------------------------- */
 
 typedef struct command_job {
     fx_daemon *daemon;
@@ -289,8 +293,8 @@ fx_run_digest(void *ctx)
     fx_buf_init(&digest, 1024UL * 1024UL);
     fx_err err = {0};
     fx_monitor_lock(&daemon->monitor);
-    fx_code code = fx_fleet_digest(
-        daemon->fleet, daemon->ledger->leader.term, fx_clock_mono(), &digest, &err);
+    fx_code code =
+        fx_fleet_digest(daemon->fleet, daemon->ledger->leader.term, fx_clock_mono(), &digest, &err);
     fx_monitor_unlock(&daemon->monitor);
     if (code != FX_OK) {
         FX_LOG(&daemon->log, ERROR, "digest.failed", FX_ERR_FIELD(&err));

@@ -7,9 +7,10 @@
 #include "common/base/clock.h"
 #include "common/base/monitor.h"
 #include "common/base/rate.h"
+#include "proto/link_check.h"
 
 enum {
-    MESSAGE_MAX_BYTES = 1024 * 1024,
+    MESSAGE_MAX_BYTES = FX_LINK_MESSAGE_MAX_BYTES,
     CONNECTION_MAX = 512,
     REQUEST_MAX = 512,
     DIGEST_MS = 1500,
@@ -38,25 +39,15 @@ struct fx_link {
     fx_rate complaints;
 };
 
-/* protobuf-c takes char * where it only reads. */
-static char *
-text_of(const char *text)
-{
-    union {
-        const char *in;
-        char *out;
-    } cast = {.in = text};
-    return cast.out;
-}
-
-/* ---- envelopes -------------------------------------------------------------------------------------- */
+/* ---- envelopes
+ * -------------------------------------------------------------------------------------- */
 
 static void
 fill_envelope(fx_link *link, Fortress__Link__Envelope *envelope, uint64_t sequence)
 {
     envelope->version = FORTRESS__LINK__VERSION__VERSION_CURRENT;
-    envelope->cluster = text_of(link->options.cluster.text);
-    envelope->sender = text_of(link->options.self.text);
+    envelope->cluster = fx_link_text(link->options.cluster.text);
+    envelope->sender = fx_link_text(link->options.self.text);
     envelope->incarnation.data = link->options.incarnation;
     envelope->incarnation.len = FX_INCARNATION_BYTES;
     envelope->started_wall_ns = link->options.started.ns;
@@ -66,21 +57,15 @@ fill_envelope(fx_link *link, Fortress__Link__Envelope *envelope, uint64_t sequen
 static fx_code
 pack(const Fortress__Link__Envelope *envelope, fx_buf *out, fx_err *err)
 {
-    unsigned char *room = NULL;
     fx_buf_clear(out);
-    if (fx_buf_extend(out, fortress__link__envelope__get_packed_size(envelope), &room, err) !=
-        FX_OK) {
-        return fx_err_wrap(err, "packing a message");
-    }
-    (void)fortress__link__envelope__pack(envelope, room);
-    return FX_OK;
+    return fx_link_pack(envelope, out, err);
 }
 
 static void
 free_message(fx_link_message *message)
 {
     if (message->envelope != NULL) {
-        fortress__link__envelope__free_unpacked(message->envelope, NULL);
+        fx_link_envelope_free(message->envelope);
     }
     free(message);
 }
@@ -108,7 +93,7 @@ fx_link_refuse(fx_link_message *message, const fx_err *why)
     Fortress__Link__Refusal refusal;
     fortress__link__refusal__init(&refusal);
     refusal.code = (uint32_t)why->code;
-    refusal.message = text_of(why->message);
+    refusal.message = fx_link_text(why->message);
     Fortress__Link__Envelope reply;
     fortress__link__envelope__init(&reply);
     reply.body_case = FORTRESS__LINK__ENVELOPE__BODY_REFUSAL;
@@ -116,20 +101,16 @@ fx_link_refuse(fx_link_message *message, const fx_err *why)
     fx_link_reply(message, &reply);
 }
 
-/* ---- what comes in ------------------------------------------------------------------------------------ */
+/* ---- what comes in
+ * ------------------------------------------------------------------------------------ */
 
 static fx_code
-check_sender(const fx_link *link, const fx_wire_peer *from, const Fortress__Link__Envelope *envelope, fx_err *err)
+check_sender(
+    const fx_link *link,
+    const fx_wire_peer *from,
+    const Fortress__Link__Envelope *envelope,
+    fx_err *err)
 {
-    if (envelope->version == 0 ||
-        envelope->version > FORTRESS__LINK__VERSION__VERSION_CURRENT + 1) {
-        return fx_fail(
-            err,
-            FX_ERR_UNSUPPORTED,
-            "could not use a message of version %u: this program speaks version %d",
-            (unsigned)envelope->version,
-            FORTRESS__LINK__VERSION__VERSION_CURRENT);
-    }
     if (strcmp(envelope->cluster, link->options.cluster.text) != 0) {
         return fx_fail(
             err, FX_ERR_DENIED, "could not use a message of cluster \"%.63s\"", envelope->cluster);
@@ -212,11 +193,7 @@ take_request(void *ctx, fx_wire_request *request)
     fx_link_message *message = calloc(1, sizeof *message);
     FX_ASSERT(message != NULL);
     *message = (fx_link_message){.link = link, .request = request, .arrived = fx_clock_mono()};
-    message->envelope = fortress__link__envelope__unpack(NULL, bytes.size_bytes, bytes.data);
-    if (message->envelope == NULL) {
-        fx_ignore(
-            fx_fail(&err, FX_ERR_DAMAGED, "could not read a message of %zu bytes", bytes.size_bytes),
-            "logged");
+    if (fx_link_unpack(bytes, &message->envelope, &err) != FX_OK) {
         complain(link, from->name.text, &err);
         fx_wire_drop(request);
         free_message(message);
@@ -231,11 +208,15 @@ take_request(void *ctx, fx_wire_request *request)
     fx_loop_post(link->options.loop, deliver, message);
 }
 
-/* ---- what goes out -------------------------------------------------------------------------------------- */
+/* ---- what goes out
+ * -------------------------------------------------------------------------------------- */
 
 static fx_code
 open_client(
-    const fx_link_options *options, const fx_link_peer *to, fx_wire_client **out_client, fx_err *err)
+    const fx_link_options *options,
+    const fx_link_peer *to,
+    fx_wire_client **out_client,
+    fx_err *err)
 {
     fx_wire_client_options client = {
         .url = to->url,
@@ -391,10 +372,9 @@ static fx_code
 read_endorsement(
     const peer *to, fx_bytes bytes, unsigned char out_signature[FX_SIGNATURE_BYTES], fx_err *err)
 {
-    Fortress__Link__Envelope *reply =
-        fortress__link__envelope__unpack(NULL, bytes.size_bytes, bytes.data);
-    if (reply == NULL) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read the answer of %s", to->name.text);
+    FX_AUTO(fx_link_envelope) reply = NULL;
+    if (fx_link_unpack(bytes, &reply, err) != FX_OK) {
+        return fx_err_wrap(err, "reading the answer of %s", to->name.text);
     }
     fx_code code = FX_OK;
     if (reply->body_case == FORTRESS__LINK__ENVELOPE__BODY_REFUSAL) {
@@ -415,7 +395,6 @@ read_endorsement(
         memcpy(
             out_signature, reply->endorse_reply->endorsement->signature.data, FX_SIGNATURE_BYTES);
     }
-    fortress__link__envelope__free_unpacked(reply, NULL);
     return code;
 }
 

@@ -1,6 +1,6 @@
 /*
- * The coordinator's side of the wire: checks what comes in and hands it to the loop; sends digests and
- * asks for endorsements.
+ * The coordinator's side of the wire: checks what comes in and hands it to the loop; sends digests
+ * and asks for endorsements.
  */
 #pragma once
 
@@ -49,7 +49,8 @@ void fx_link_free(fx_link *link);
 void fx_link_reply(fx_link_message *message, Fortress__Link__Envelope *reply);
 void fx_link_refuse(fx_link_message *message, const fx_err *why);
 
-/* On a worker thread; nothing if the last one to this peer is still under way. thread: the loop's */
+/* On a worker thread; nothing if the last one to this peer is still under way. thread: the loop's
+ */
 void fx_link_send_digest(fx_link *link, size_t peer, fx_bytes digest);
 
 /* Blocks. thread: any. errors: DENIED (with its reason), UNREACHABLE, TIMEOUT, BUSY */

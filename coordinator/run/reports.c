@@ -1,4 +1,5 @@
-/* What agents and other coordinators send: reports with their replies, digests, orders to be endorsed. */
+/* What agents and other coordinators send: reports with their replies, digests, orders to be
+ * endorsed. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,18 +10,9 @@
 #include "coordinator/core/renewal.h"
 #include "coordinator/ledger/record.h"
 #include "coordinator/run/daemon.h"
+#include "proto/link_check.h"
 
-/* protobuf-c takes char * where it only reads. */
-static char *
-text_of(const char *text)
-{
-    union {
-        const char *in;
-        char *out;
-    } cast = {.in = text};
-    return cast.out;
-}
-
+/* protobuf-c takes unsigned char * where it only reads. */
 static ProtobufCBinaryData
 data_of(const unsigned char *bytes, size_t size_bytes)
 {
@@ -31,7 +23,8 @@ data_of(const unsigned char *bytes, size_t size_bytes)
     return (ProtobufCBinaryData){.len = size_bytes, .data = cast.out};
 }
 
-/* ---- replies ---------------------------------------------------------------------------------------- */
+/* ---- replies
+ * ---------------------------------------------------------------------------------------- */
 
 typedef struct reply_room {
     Fortress__Link__ReportReply reply;
@@ -69,12 +62,12 @@ fill_goals(reply_room *room)
         const fx_goal *from = &room->goals_data.items[i];
         Fortress__Link__Goal *to = &room->goals[i];
         fortress__link__goal__init(to);
-        to->service = text_of(from->service.text);
+        to->service = fx_link_text(from->service.text);
         to->epoch = from->epoch.value;
         to->role = role_of(from->role);
-        to->primary_host = text_of(from->primary.text);
-        to->upstream_host = text_of(from->upstream.host.text);
-        to->upstream_address = text_of(from->upstream.address);
+        to->primary_host = fx_link_text(from->primary.text);
+        to->upstream_host = fx_link_text(from->upstream.host.text);
+        to->upstream_address = fx_link_text(from->upstream.address);
         to->upstream_port = from->upstream.port;
         room->goal_pointers[i] = to;
     }
@@ -94,8 +87,8 @@ fill_orders(reply_room *room)
             const fx_endorsement *by = &from->endorsements[k];
             Fortress__Link__Endorsement *endorsement = &room->endorsements[i][k];
             fortress__link__endorsement__init(endorsement);
-            endorsement->coordinator = text_of(by->coordinator.text);
-            endorsement->region = text_of(by->region.text);
+            endorsement->coordinator = fx_link_text(by->coordinator.text);
+            endorsement->region = fx_link_text(by->region.text);
             endorsement->signature = data_of(by->signature, FX_SIGNATURE_BYTES);
             room->endorsement_pointers[i][k] = endorsement;
         }
@@ -131,9 +124,9 @@ answer(fx_daemon *daemon, fx_link_message *message, const fx_lease *granted, con
     reply->lease_ns = daemon->policy.lease.ns;
     reply->margin_ns = daemon->policy.margin.ns;
     reply->renewal = granted == NULL ? 0 : granted->renewal;
-    reply->lease_refused_reason = text_of(refused == NULL ? "" : refused);
+    reply->lease_refused_reason = fx_link_text(refused == NULL ? "" : refused);
     reply->next_report_ns = room->goals_data.next_report.ns;
-    reply->leader = text_of(daemon->ledger->leader.coordinator.text);
+    reply->leader = fx_link_text(daemon->ledger->leader.coordinator.text);
     fill_goals(room);
     fill_orders(room);
     Fortress__Link__Envelope envelope;
@@ -144,7 +137,8 @@ answer(fx_daemon *daemon, fx_link_message *message, const fx_lease *granted, con
     free(room);
 }
 
-/* ---- renewals: what is there goes together, one transaction at a time ---------------------------------- */
+/* ---- renewals: what is there goes together, one transaction at a time
+ * ---------------------------------- */
 
 static fx_mono *
 granted_at(fx_daemon *daemon, const fx_name *host)
@@ -280,7 +274,8 @@ fx_run_drop_waiting(fx_daemon *daemon)
     daemon->waiting_count = 0;
 }
 
-/* ---- reports ---------------------------------------------------------------------------------------- */
+/* ---- reports
+ * ---------------------------------------------------------------------------------------- */
 
 typedef struct note_job {
     fx_daemon *daemon;
@@ -423,7 +418,8 @@ take_digest(fx_daemon *daemon, fx_link_message *message)
     fx_link_reply(message, &envelope);
 }
 
-/* ---- endorsing ---------------------------------------------------------------------------------------- */
+/* ---- endorsing
+ * ---------------------------------------------------------------------------------------- */
 
 typedef struct endorse_job {
     fx_daemon *daemon;
@@ -491,17 +487,16 @@ endorsed(void *ctx)
     daemon->endorsing_count--;
     Fortress__Link__Endorsement endorsement;
     fortress__link__endorsement__init(&endorsement);
-    endorsement.coordinator = text_of(daemon->self.name.text);
-    endorsement.region = text_of(daemon->self.region.text);
+    endorsement.coordinator = fx_link_text(daemon->self.name.text);
+    endorsement.region = fx_link_text(daemon->self.region.text);
     endorsement.signature = data_of(job->signature, sizeof job->signature);
     Fortress__Link__EndorseReply reply;
     fortress__link__endorse_reply__init(&reply);
     if (job->is_signed) {
         reply.endorsement = &endorsement;
-        FX_LOG(
-            &daemon->log, INFO, "order.endorsed", FX_STR("for", job->message->envelope->sender));
+        FX_LOG(&daemon->log, INFO, "order.endorsed", FX_STR("for", job->message->envelope->sender));
     } else {
-        reply.refused_reason = text_of(job->err.message);
+        reply.refused_reason = fx_link_text(job->err.message);
         FX_LOG(
             &daemon->log,
             WARN,
