@@ -13,7 +13,6 @@
 
 #include "common/base/file.h"
 
-
 enum { PAUSE_FIRST_MS = 1000, PAUSE_MAX_MS = 30000, STAT_MAX_BYTES = 4096, ARGUMENT_MAX = 48 };
 
 struct fx_etcd_member {

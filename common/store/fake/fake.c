@@ -1,0 +1,209 @@
+/* In-memory store for tests and simulation: "fake:". */
+#include <pthread.h>
+#include <string.h>
+
+#include "common/store/store.h"
+
+enum { OBJECTS_MAX = 65536 };
+
+typedef struct object {
+    char *key;
+    unsigned char *data;
+    size_t size_bytes;
+} object;
+
+typedef struct fake_store {
+    pthread_mutex_t lock;
+    object *objects; /* sorted by key */
+    size_t count;
+    size_t capacity;
+} fake_store;
+
+static fx_code
+fake_open(void *state, const char *rest, fx_err *err)
+{
+    fake_store *fake = state;
+    int result = pthread_mutex_init(&fake->lock, NULL);
+    FX_ASSERT(result == 0);
+    if (rest[0] != '\0') {
+        return fx_fail(err, FX_ERR_INVALID, "could not use \"fake:%.60s\": nothing follows", rest);
+    }
+    return FX_OK;
+}
+
+static void
+fake_close(void *state)
+{
+    fake_store *fake = state;
+    for (size_t i = 0; i < fake->count; i++) {
+        free(fake->objects[i].key);
+        free(fake->objects[i].data);
+    }
+    free(fake->objects);
+    (void)pthread_mutex_destroy(&fake->lock);
+}
+
+static fx_code
+fake_prepare(void *state, fx_err *err)
+{
+    (void)state;
+    (void)err;
+    return FX_OK;
+}
+
+/* Where the key is or would be. */
+static size_t
+place_of(const fake_store *fake, const char *key, bool *out_found)
+{
+    size_t low = 0;
+    size_t high = fake->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(fake->objects[middle].key, key) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *out_found = low < fake->count && strcmp(fake->objects[low].key, key) == 0;
+    return low;
+}
+
+static void
+insert(fake_store *fake, size_t place, const char *key, fx_bytes body)
+{
+    if (fake->count == fake->capacity) {
+        fake->capacity = fake->capacity == 0 ? 64 : fake->capacity * 2;
+        fake->objects = realloc(fake->objects, fake->capacity * sizeof *fake->objects);
+        FX_ASSERT(fake->objects != NULL);
+    }
+    object *to = &fake->objects[place];
+    memmove(to + 1, to, (fake->count - place) * sizeof *to);
+    *to = (object){
+        .key = strdup(key), .data = malloc(body.size_bytes + 1), .size_bytes = body.size_bytes};
+    FX_ASSERT(to->key != NULL && to->data != NULL);
+    if (body.size_bytes > 0) {
+        memcpy(to->data, body.data, body.size_bytes);
+    }
+    fake->count++;
+}
+
+static fx_code
+fake_put(void *state, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
+{
+    (void)deadline;
+    fake_store *fake = state;
+    bool found = false;
+    fx_code code = FX_OK;
+    (void)pthread_mutex_lock(&fake->lock);
+    size_t place = place_of(fake, key, &found);
+    if (found) {
+        code = fx_fail(err, FX_ERR_EXISTS, "could not store \"%s\": it exists already", key);
+    } else if (fake->count == OBJECTS_MAX) {
+        code = fx_fail(err, FX_ERR_NO_SPACE, "could not store \"%s\": the store is full", key);
+    } else {
+        insert(fake, place, key, body);
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
+    return code;
+}
+
+static fx_code
+not_found(const char *key, fx_err *err)
+{
+    return fx_fail(err, FX_ERR_NOT_FOUND, "could not find \"%s\"", key);
+}
+
+static fx_code
+fake_get(
+    void *state,
+    const char *key,
+    uint64_t offset,
+    uint64_t size_bytes,
+    fx_mono deadline,
+    fx_buf *out,
+    fx_err *err)
+{
+    (void)deadline;
+    fake_store *fake = state;
+    bool found = false;
+    fx_code code = FX_OK;
+    (void)pthread_mutex_lock(&fake->lock);
+    const object *from = &fake->objects[place_of(fake, key, &found)];
+    if (!found) {
+        code = not_found(key, err);
+    } else if (offset < from->size_bytes) {
+        uint64_t left_bytes = from->size_bytes - offset;
+        size_t take_bytes = (size_t)(left_bytes < size_bytes ? left_bytes : size_bytes);
+        code = fx_buf_append(out, from->data + offset, take_bytes, err);
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
+    return code;
+}
+
+static fx_code
+fake_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_bytes, fx_err *err)
+{
+    (void)deadline;
+    fake_store *fake = state;
+    bool found = false;
+    (void)pthread_mutex_lock(&fake->lock);
+    size_t place = place_of(fake, key, &found);
+    fx_code code = found ? FX_OK : not_found(key, err);
+    if (found) {
+        *out_size_bytes = fake->objects[place].size_bytes;
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
+    return code;
+}
+
+static fx_code
+fake_list(
+    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+{
+    (void)deadline;
+    (void)err;
+    fake_store *fake = state;
+    bool found = false;
+    (void)pthread_mutex_lock(&fake->lock);
+    for (size_t i = place_of(fake, prefix, &found);
+         i < fake->count && strncmp(fake->objects[i].key, prefix, strlen(prefix)) == 0;
+         i++) {
+        visit(ctx, fake->objects[i].key, fake->objects[i].size_bytes);
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
+    return FX_OK;
+}
+
+static fx_code
+fake_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
+{
+    (void)deadline;
+    fake_store *fake = state;
+    bool found = false;
+    (void)pthread_mutex_lock(&fake->lock);
+    size_t place = place_of(fake, key, &found);
+    fx_code code = found ? FX_OK : not_found(key, err);
+    if (found) {
+        object *gone = &fake->objects[place];
+        free(gone->key);
+        free(gone->data);
+        fake->count--;
+        memmove(gone, gone + 1, (fake->count - place) * sizeof *gone);
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
+    return code;
+}
+
+const fx_store_driver fx_store_driver_fake = {
+    .name = "fake",
+    .state_bytes = sizeof(fake_store),
+    .open = fake_open,
+    .close = fake_close,
+    .prepare = fake_prepare,
+    .put = fake_put,
+    .get = fake_get,
+    .stat = fake_stat,
+    .list = fake_list,
+    .remove = fake_remove,
+};

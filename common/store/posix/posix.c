@@ -1,0 +1,404 @@
+/*
+ * A folder as a store: "posix:PATH". An object is a file named by its key. It is written under
+ * tmp/, synced, and linked to its name, so that a crash leaves a whole object or none, and an
+ * existing one is never replaced.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "common/store/store.h"
+
+enum { DEPTH_MAX = 8 };
+
+typedef struct posix_store {
+    char root[PATH_MAX];
+    int root_fd; /* -1 until there is a folder */
+    atomic_uint counter;
+} posix_store;
+
+static fx_code
+open_root(posix_store *store, fx_err *err)
+{
+    store->root_fd = open(store->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store->root_fd < 0 && errno != ENOENT) {
+        return fx_fail_errno(err, errno, "could not open folder \"%.150s\"", store->root);
+    }
+    return FX_OK;
+}
+
+static fx_code
+posix_open(void *state, const char *rest, fx_err *err)
+{
+    posix_store *store = state;
+    store->root_fd = -1;
+    size_t length = strlen(rest);
+    if (length == 0 || length >= sizeof store->root) {
+        return fx_fail(err, FX_ERR_INVALID, "could not use an empty or too long path as a store");
+    }
+    memcpy(store->root, rest, length + 1);
+    return open_root(store, err);
+}
+
+static void
+posix_close(void *state)
+{
+    posix_store *store = state;
+    if (store->root_fd >= 0) {
+        (void)close(store->root_fd);
+    }
+}
+
+static fx_code
+posix_prepare(void *state, fx_err *err)
+{
+    posix_store *store = state;
+    if (fx_file_make_folder(store->root, 0750, err) != FX_OK) {
+        return err->code;
+    }
+    if (store->root_fd < 0 && open_root(store, err) != FX_OK) {
+        return err->code;
+    }
+    if (mkdirat(store->root_fd, "tmp", 0750) != 0 && errno != EEXIST) {
+        return fx_fail_errno(err, errno, "could not create \"%.150s/tmp\"", store->root);
+    }
+    return fx_file_sync_parent(store->root, err);
+}
+
+/* Below the root, through no symbolic link. source: openat2(2) */
+static int
+open_below(const posix_store *store, const char *path, uint64_t flags)
+{
+    struct open_how how = {
+        .flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
+    if (store->root_fd < 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    return (int)syscall(SYS_openat2, store->root_fd, path, &how, sizeof how);
+}
+
+static fx_code
+failed(const posix_store *store, const char *what, const char *key, fx_err *err)
+{
+    return fx_fail_errno(err, errno, "could not %s \"%.80s/%.90s\"", what, store->root, key);
+}
+
+/* The folder of a key, made if need be; durable. */
+/* NOLINTNEXTLINE(misc-no-recursion): one level a slash of the key */
+static int
+open_folder(const posix_store *store, const char *key)
+{
+    char path[FX_STORE_KEY_MAX_BYTES + 1];
+    memcpy(path, key, strlen(key) + 1);
+    char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return open_below(store, ".", O_RDONLY | O_DIRECTORY);
+    }
+    *slash = '\0';
+    int fd = open_below(store, path, O_RDONLY | O_DIRECTORY);
+    if (fd >= 0 || errno != ENOENT) {
+        return fd;
+    }
+    int parent = open_folder(store, path);
+    if (parent < 0) {
+        return -1;
+    }
+    const char *last = strrchr(path, '/');
+    last = last == NULL ? path : last + 1;
+    bool made = mkdirat(parent, last, 0750) == 0 || errno == EEXIST;
+    if (made && fsync(parent) == 0) {
+        fd = openat(parent, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    int saved_errno = errno;
+    (void)close(parent);
+    errno = saved_errno;
+    return fd;
+}
+
+static bool
+write_whole(int fd, fx_bytes body)
+{
+    const unsigned char *data = body.data;
+    size_t left_bytes = body.size_bytes;
+    while (left_bytes > 0) {
+        ssize_t put_bytes = write(fd, data, left_bytes);
+        if (put_bytes < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put_bytes < 0) {
+            return false;
+        }
+        data += put_bytes;
+        left_bytes -= (size_t)put_bytes;
+    }
+    return fsync(fd) == 0;
+}
+
+/* Gives the temporary's name; on failure nothing of it is left. */
+static fx_code
+write_temporary(posix_store *store, const char *key, fx_bytes body, char out_name[64], fx_err *err)
+{
+    (void)snprintf(out_name, 64, "tmp/%d-%u", (int)getpid(), atomic_fetch_add(&store->counter, 1));
+    if (store->root_fd < 0) {
+        return fx_fail(
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not store \"%s\": no folder \"%.150s\"",
+            key,
+            store->root);
+    }
+    int fd = openat(
+        store->root_fd, out_name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0440);
+    if (fd < 0) {
+        return failed(store, "create", out_name, err);
+    }
+    bool written = write_whole(fd, body);
+    int saved_errno = errno;
+    (void)close(fd);
+    if (!written) {
+        (void)unlinkat(store->root_fd, out_name, 0);
+        errno = saved_errno;
+        return failed(store, "write", key, err);
+    }
+    return FX_OK;
+}
+
+static fx_code
+posix_put(void *state, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
+{
+    (void)deadline; /* a local disk has none */
+    posix_store *store = state;
+    char temporary[64];
+    if (write_temporary(store, key, body, temporary, err) != FX_OK) {
+        return err->code;
+    }
+    int folder = open_folder(store, key);
+    const char *slash = strrchr(key, '/');
+    const char *name = slash == NULL ? key : slash + 1;
+    fx_code code = FX_OK;
+    if (folder < 0) {
+        code = failed(store, "open the folder of", key, err);
+    } else if (linkat(store->root_fd, temporary, folder, name, 0) != 0) {
+        code = failed(store, "create", key, err);
+    } else if (fsync(folder) != 0) {
+        code = failed(store, "sync the folder of", key, err);
+        err->outcome = FX_CLASS_UNKNOWN;
+    }
+    if (folder >= 0) {
+        (void)close(folder);
+    }
+    (void)unlinkat(store->root_fd, temporary, 0);
+    return code;
+}
+
+static fx_code
+posix_get(
+    void *state,
+    const char *key,
+    uint64_t offset,
+    uint64_t size_bytes,
+    fx_mono deadline,
+    fx_buf *out,
+    fx_err *err)
+{
+    (void)deadline;
+    posix_store *store = state;
+    int fd = open_below(store, key, O_RDONLY);
+    struct stat info;
+    if (fd < 0) {
+        return failed(store, "open", key, err);
+    }
+    fx_code code = FX_OK;
+    if (fstat(fd, &info) != 0) {
+        code = failed(store, "look at", key, err);
+    }
+    uint64_t file_bytes = code == FX_OK ? (uint64_t)info.st_size : 0;
+    uint64_t left_bytes = offset < file_bytes ? file_bytes - offset : 0;
+    size_t want_bytes = (size_t)(left_bytes < size_bytes ? left_bytes : size_bytes);
+    unsigned char *room = NULL;
+    size_t begin_bytes = out->size_bytes;
+    if (code == FX_OK && fx_buf_extend(out, want_bytes, &room, err) != FX_OK) {
+        code = fx_err_wrap(err, "reading \"%.100s\"", key);
+    }
+    size_t got_bytes = 0;
+    while (code == FX_OK && got_bytes < want_bytes) {
+        ssize_t got =
+            pread(fd, room + got_bytes, want_bytes - got_bytes, (off_t)(offset + got_bytes));
+        if (got < 0 && errno != EINTR) {
+            code = failed(store, "read", key, err);
+        } else if (got == 0) {
+            out->size_bytes = begin_bytes + got_bytes;
+            break;
+        } else if (got > 0) {
+            got_bytes += (size_t)got;
+        }
+    }
+    (void)close(fd);
+    return code;
+}
+
+static fx_code
+posix_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_bytes, fx_err *err)
+{
+    (void)deadline;
+    posix_store *store = state;
+    int fd = open_below(store, key, O_PATH);
+    struct stat info;
+    fx_code code = FX_OK;
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        code = failed(store, "look at", key, err);
+    } else {
+        *out_size_bytes = (uint64_t)info.st_size;
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return code;
+}
+
+typedef struct walk {
+    posix_store *store;
+    const char *prefix;
+    fx_store_visit visit;
+    void *ctx;
+    fx_err *err;
+} walk;
+
+/* Does anything below folder "path/" or the object `path` begin with the prefix, or the other way
+ * round? */
+static bool
+may_match(const char *prefix, const char *path)
+{
+    size_t path_bytes = strlen(path);
+    size_t prefix_bytes = strlen(prefix);
+    return strncmp(prefix, path, path_bytes < prefix_bytes ? path_bytes : prefix_bytes) == 0;
+}
+
+static int
+is_visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+/* A folder's entries and the folder call each other. */
+static fx_code walk_folder(const walk *w, const char *path, size_t depth);
+
+/* NOLINTNEXTLINE(misc-no-recursion): bounded by DEPTH_MAX */
+static fx_code
+walk_entry(const walk *w, int folder, const char *name, const char *path, size_t depth)
+{
+    struct stat info;
+    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno == ENOENT ? FX_OK : failed(w->store, "look at", path, w->err);
+    }
+    if (S_ISDIR(info.st_mode)) {
+        bool is_ours = depth > 0 || strcmp(name, "tmp") != 0;
+        return is_ours && may_match(w->prefix, path) ? walk_folder(w, path, depth + 1) : FX_OK;
+    }
+    if (S_ISREG(info.st_mode) && strncmp(path, w->prefix, strlen(w->prefix)) == 0) {
+        w->visit(w->ctx, path, (uint64_t)info.st_size);
+    }
+    return FX_OK;
+}
+
+/*
+ * Names sorted within each folder give keys sorted as a whole as long as no name is another's
+ * beginning followed by a byte below '/'; '-' and '.' are below it, so that "a-b" must come before
+ * "a/b": names are compared as they stand in keys, a folder's with its slash.
+ */
+static int
+by_key(const struct dirent **left, const struct dirent **right)
+{
+    char one[NAME_MAX + 2];
+    char two[NAME_MAX + 2];
+    (void)snprintf(one, sizeof one, "%s%s", (*left)->d_name, (*left)->d_type == DT_DIR ? "/" : "");
+    (void)snprintf(
+        two, sizeof two, "%s%s", (*right)->d_name, (*right)->d_type == DT_DIR ? "/" : "");
+    return strcmp(one, two);
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): bounded by DEPTH_MAX */
+static fx_code
+walk_folder(const walk *w, const char *path, size_t depth)
+{
+    if (depth > DEPTH_MAX) {
+        return fx_fail(w->err, FX_ERR_LIMIT, "could not list \"%.100s\": too deep", path);
+    }
+    int folder = open_below(w->store, path[0] == '\0' ? "." : path, O_RDONLY | O_DIRECTORY);
+    if (folder < 0) {
+        return errno == ENOENT && depth > 0 ? FX_OK : failed(w->store, "list", path, w->err);
+    }
+    struct dirent **entries = NULL;
+    int count = scandirat(folder, ".", &entries, is_visible, by_key);
+    fx_code code = count < 0 ? failed(w->store, "list", path, w->err) : FX_OK;
+    for (int i = 0; i < count; i++) {
+        char key[FX_STORE_KEY_MAX_BYTES + 1];
+        int length = snprintf(
+            key, sizeof key, "%s%s%s", path, path[0] == '\0' ? "" : "/", entries[i]->d_name);
+        bool fits = length > 0 && (size_t)length < sizeof key;
+        if (code == FX_OK && fits) { /* a longer name is not one of ours */
+            code = walk_entry(w, folder, entries[i]->d_name, key, depth);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    (void)close(folder);
+    return code;
+}
+
+static fx_code
+posix_list(
+    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+{
+    (void)deadline;
+    walk w = {.store = state, .prefix = prefix, .visit = visit, .ctx = ctx, .err = err};
+    return walk_folder(&w, "", 0);
+}
+
+static fx_code
+posix_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
+{
+    (void)deadline;
+    posix_store *store = state;
+    const char *slash = strrchr(key, '/');
+    char path[FX_STORE_KEY_MAX_BYTES + 1] = ".";
+    if (slash != NULL) {
+        memcpy(path, key, (size_t)(slash - key));
+        path[slash - key] = '\0';
+    }
+    int folder = open_below(store, path, O_RDONLY | O_DIRECTORY);
+    fx_code code = FX_OK;
+    if (folder < 0 || unlinkat(folder, slash == NULL ? key : slash + 1, 0) != 0) {
+        code = failed(store, "remove", key, err);
+    } else if (fsync(folder) != 0) {
+        code = failed(store, "sync the folder of", key, err);
+        err->outcome = FX_CLASS_UNKNOWN;
+    }
+    if (folder >= 0) {
+        (void)close(folder);
+    }
+    return code;
+}
+
+const fx_store_driver fx_store_driver_posix = {
+    .name = "posix",
+    .state_bytes = sizeof(posix_store),
+    .open = posix_open,
+    .close = posix_close,
+    .prepare = posix_prepare,
+    .put = posix_put,
+    .get = posix_get,
+    .stat = posix_stat,
+    .list = posix_list,
+    .remove = posix_remove,
+};

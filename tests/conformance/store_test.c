@@ -1,0 +1,286 @@
+/* What every store keeps. Each test runs against every driver; the fault driver here never fails.
+ */
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/file.h"
+#include "common/store/fault/fault.h"
+
+static char folder[] = "/tmp/fx_store_test_XXXXXX";
+static const char *const schemes[] = {"fake:", "posix:", "fault:lose:1000000:posix:", ""};
+static int serial;
+static const fx_mono never = {.ns = INT64_MAX};
+
+static fx_store *
+open_new(const char *scheme)
+{
+    fx_err err = {0};
+    char url[128];
+    bool is_fake = strcmp(scheme, "fake:") == 0;
+    (void)snprintf(url, sizeof url, "%s", scheme);
+    if (!is_fake) {
+        (void)snprintf(url, sizeof url, "%s%s/%d", scheme, folder, serial++);
+    }
+    fx_store *store = NULL;
+    assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
+    assert_int_equal(fx_store_prepare(store, &err), FX_OK);
+    assert_int_equal(fx_store_prepare(store, &err), FX_OK);
+    return store;
+}
+
+static fx_bytes
+text(const char *value)
+{
+    return (fx_bytes){value, strlen(value)};
+}
+
+static void
+assert_content(fx_store *store, const char *key, const char *expected)
+{
+    fx_err err = {0};
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, 1000);
+    assert_int_equal(fx_store_get(store, key, 0, 1000, never, &out, &err), FX_OK);
+    assert_string_equal(fx_buf_text(&out), expected);
+}
+
+static void
+check_put_get(fx_store *store)
+{
+    fx_err err = {0};
+    assert_int_equal(fx_store_put(store, "a/b/c", text("one"), never, &err), FX_OK);
+    assert_int_equal(fx_store_put(store, "a/b/c", text("two"), never, &err), FX_ERR_EXISTS);
+    assert_int_equal(err.outcome, FX_CLASS_PERMANENT);
+    assert_content(store, "a/b/c", "one");
+    assert_int_equal(fx_store_put(store, "empty", text(""), never, &err), FX_OK);
+    assert_content(store, "empty", "");
+    uint64_t size_bytes = 99;
+    assert_int_equal(fx_store_stat(store, "empty", never, &size_bytes, &err), FX_OK);
+    assert_int_equal(size_bytes, 0);
+    assert_int_equal(fx_store_stat(store, "a/b/c", never, &size_bytes, &err), FX_OK);
+    assert_int_equal(size_bytes, 3);
+}
+
+static void
+check_ranges(fx_store *store)
+{
+    fx_err err = {0};
+    assert_int_equal(fx_store_put(store, "digits", text("0123456789"), never, &err), FX_OK);
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, 6);
+    assert_int_equal(fx_store_get(store, "digits", 2, 3, never, &out, &err), FX_OK);
+    assert_string_equal(fx_buf_text(&out), "234");
+    assert_int_equal(fx_store_get(store, "digits", 8, 100, never, &out, &err), FX_OK);
+    assert_string_equal(fx_buf_text(&out), "23489");
+    assert_int_equal(fx_store_get(store, "digits", 10, 5, never, &out, &err), FX_OK);
+    assert_int_equal(fx_store_get(store, "digits", UINT64_MAX, 5, never, &out, &err), FX_OK);
+    assert_string_equal(fx_buf_text(&out), "23489");
+    assert_int_equal(fx_store_get(store, "digits", 0, 2, never, &out, &err), FX_ERR_LIMIT);
+}
+
+static void
+check_absent(fx_store *store)
+{
+    fx_err err = {0};
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, 10);
+    uint64_t size_bytes = 0;
+    assert_int_equal(fx_store_get(store, "no", 0, 5, never, &out, &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(fx_store_get(store, "no/no", 0, 5, never, &out, &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(fx_store_stat(store, "no", never, &size_bytes, &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(fx_store_remove(store, "no", never, &err), FX_ERR_NOT_FOUND);
+}
+
+static void
+check_keys(fx_store *store)
+{
+    static const char *const bad[] = {
+        "", "/a", "a/", "a//b", "../a", "a/../b", "a b", ".a", "a/.b"};
+    fx_err err = {0};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(fx_store_put(store, bad[i], text("x"), never, &err), FX_ERR_INVALID);
+    }
+    char longest[FX_STORE_KEY_MAX_BYTES + 2];
+    memset(longest, 'a', sizeof longest);
+    for (size_t i = 100; i < sizeof longest; i += 101) {
+        longest[i] = '/';
+    }
+    longest[FX_STORE_KEY_MAX_BYTES + 1] = '\0';
+    assert_int_equal(fx_store_put(store, longest, text("x"), never, &err), FX_ERR_INVALID);
+    longest[FX_STORE_KEY_MAX_BYTES] = '\0';
+    assert_int_equal(fx_store_put(store, longest, text("x"), never, &err), FX_OK);
+}
+
+static void
+collect(void *ctx, const char *key, uint64_t size_bytes)
+{
+    char *seen = ctx;
+    size_t used = strlen(seen);
+    (void)snprintf(seen + used, 300 - used, "%s=%d ", key, (int)size_bytes);
+}
+
+static void
+assert_list(fx_store *store, const char *prefix, const char *expected)
+{
+    fx_err err = {0};
+    char seen[300] = "";
+    assert_int_equal(fx_store_list(store, prefix, never, collect, seen, &err), FX_OK);
+    assert_string_equal(seen, expected);
+}
+
+static void
+check_list(fx_store *store)
+{
+    fx_err err = {0};
+    static const char *const keys[] = {"p/b", "p/a/2", "p/a/1", "p/a-b", "q", "p/ab", "p/a.c"};
+    assert_list(store, "", "");
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        assert_int_equal(fx_store_put(store, keys[i], text("x"), never, &err), FX_OK);
+        char expected[64];
+        (void)snprintf(expected, sizeof expected, "%s=1 ", keys[i]);
+        char seen[300] = "";
+        assert_int_equal(fx_store_list(store, keys[i], never, collect, seen, &err), FX_OK);
+        assert_non_null(strstr(seen, expected)); /* every list sees the put before it */
+    }
+    assert_list(store, "", "p/a-b=1 p/a.c=1 p/a/1=1 p/a/2=1 p/ab=1 p/b=1 q=1 ");
+    assert_list(store, "p/a/", "p/a/1=1 p/a/2=1 ");
+    assert_list(store, "p/a", "p/a-b=1 p/a.c=1 p/a/1=1 p/a/2=1 p/ab=1 ");
+    assert_list(store, "none", "");
+    assert_int_equal(fx_store_remove(store, "p/a/1", never, &err), FX_OK);
+    assert_list(store, "p/a/", "p/a/2=1 ");
+    assert_int_equal(fx_store_put(store, "p/a/1", text("new"), never, &err), FX_OK);
+    assert_list(store, "p/a/", "p/a/1=3 p/a/2=1 ");
+}
+
+static void
+check_large(fx_store *store)
+{
+    fx_err err = {0};
+    size_t size_bytes = 20 * 1024 * 1024 + 7;
+    unsigned char *data = malloc(size_bytes);
+    assert_non_null(data);
+    for (size_t i = 0; i < size_bytes; i++) {
+        data[i] = (unsigned char)(i * 2654435761U >> 13);
+    }
+    assert_int_equal(
+        fx_store_put(store, "large", (fx_bytes){data, size_bytes}, never, &err), FX_OK);
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, size_bytes);
+    assert_int_equal(fx_store_get(store, "large", 0, size_bytes, never, &out, &err), FX_OK);
+    assert_int_equal(out.size_bytes, size_bytes);
+    assert_memory_equal(out.data, data, size_bytes);
+    free(data);
+}
+
+static void
+every_driver_keeps_the_contract(void **state)
+{
+    (void)state;
+    void (*const checks[])(fx_store *) = {
+        check_put_get, check_ranges, check_absent, check_keys, check_list, check_large};
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        for (size_t j = 0; j < sizeof checks / sizeof checks[0]; j++) {
+            fx_store *store = open_new(schemes[i]);
+            checks[j](store);
+            fx_store_free(store);
+        }
+    }
+}
+
+static void
+unknown_schemes_are_refused(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    fx_store *store = NULL;
+    assert_int_equal(fx_store_open("", &store, &err), FX_ERR_INVALID);
+    assert_int_equal(fx_store_open("s4:bucket", &store, &err), FX_ERR_INVALID);
+    assert_int_equal(fx_store_open("fault:x", &store, &err), FX_ERR_INVALID);
+    assert_null(store);
+}
+
+/* A link planted in the folder leads nowhere. */
+static void
+posix_follows_no_symbolic_link(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char path[96];
+    fx_store *store = open_new("posix:");
+    (void)snprintf(path, sizeof path, "%s/%d/packs", folder, serial - 1);
+    assert_int_equal(symlink("/etc", path), 0);
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, 100000);
+    assert_int_not_equal(fx_store_get(store, "packs/passwd", 0, 10, never, &out, &err), FX_OK);
+    assert_int_not_equal(fx_store_put(store, "packs/x", text("x"), never, &err), FX_OK);
+    assert_list(store, "", "");
+    fx_store_free(store);
+}
+
+static void
+faults_come_where_they_are_asked_for(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    fx_store *store = open_new("fault:lose:2:posix:");
+    assert_int_equal(fx_store_put(store, "a", text("x"), never, &err), FX_OK);
+    assert_int_equal(fx_store_put(store, "b", text("x"), never, &err), FX_ERR_UNREACHABLE);
+    uint64_t size_bytes = 0;
+    assert_int_equal(fx_store_stat(store, "a", never, &size_bytes, &err), FX_ERR_UNREACHABLE);
+    fx_store_free(store);
+    assert_int_equal(fx_store_fault_changes(), 2);
+
+    store = open_new("fault:doubt:1:posix:");
+    assert_int_equal(fx_store_put(store, "a", text("x"), never, &err), FX_ERR_TIMEOUT);
+    assert_int_equal(err.outcome, FX_CLASS_UNKNOWN);
+    fx_store_free(store);
+    char url[96];
+    (void)snprintf(url, sizeof url, "%s/%d", folder, serial - 1);
+    assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
+    assert_content(store, "a", "x"); /* it happened all the same */
+    fx_store_free(store);
+}
+
+static int
+make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) == NULL ? -1 : 0;
+}
+
+static int
+remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+static int
+remove_folder(void **state)
+{
+    (void)state;
+    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_driver_keeps_the_contract),
+        cmocka_unit_test(unknown_schemes_are_refused),
+        cmocka_unit_test(posix_follows_no_symbolic_link),
+        cmocka_unit_test(faults_come_where_they_are_asked_for),
+    };
+    return cmocka_run_group_tests_name("store", tests, make_folder, remove_folder);
+}
