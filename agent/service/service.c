@@ -1,0 +1,635 @@
+#include "agent/service/service.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "agent/service/follow.h"
+#include "agent/service/keeper.h"
+#include "agent/service/store.h"
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/monitor.h"
+
+enum {
+    FOLDER_BYTES = 512,
+    GUARD_ANSWER_MS = 1000,
+    LEASE_TICK_MS = 100,
+    STEP_MS = 500,
+    FENCE_CHECK_MS = 450,  /* after the moment to fence: the guard kills within 330 ms */
+    FENCE_ANSWER_MS = 150, /* a silent guard still leaves time to kill it within the margin */
+};
+
+struct fx_service {
+    const fx_service_options *options;
+    char folder[FOLDER_BYTES];
+    fx_name name;
+    fx_keeper keeper; /* of the stepping thread */
+    pthread_t lease_thread;
+    pthread_t step_thread;
+    bool has_lease_thread;
+    bool has_step_thread;
+
+    fx_monitor monitor; /* guards what follows */
+    bool stopping;
+    bool poked;
+    fx_service_goal goal;
+    fx_lease_end lease;
+    bool lease_changed;
+    uint64_t epoch_seen;
+    uint64_t promotion_epoch;
+    uint64_t last_primary_epoch;
+    bool may_be_primary; /* the guard said so, or was asked to make it so, since the last fence */
+    fx_guard_status guard;
+    bool guard_known;
+    fx_lsn stopped_lsn;
+    fx_service_report report;
+    fx_service_facts facts;
+};
+
+/* ---- leases: the first thread --------------------------------------------------------------- */
+
+static uint64_t
+current_lease_epoch(const fx_service *service)
+{
+    return fx_service_lease_epoch(&service->facts);
+}
+
+static void
+hand_over_lease(fx_service *service, uint64_t epoch, const fx_lease_end *lease)
+{
+    fx_err err;
+    fx_guard_request request = {
+        .kind = FX_GUARD_LEASE,
+        .epoch = epoch,
+        .lease_end = lease->end,
+        .lease_margin = lease->margin};
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(GUARD_ANSWER_MS));
+    if (fx_guard_ask(service->folder, &request, deadline, NULL, &err) != FX_OK) {
+        FX_LOG(
+            service->options->log,
+            WARN,
+            "lease.not_handed_over",
+            FX_STR("service", service->name.text),
+            FX_ERR_FIELD(&err));
+    }
+}
+
+/* True when the guard answers that nothing runs as primary. */
+static bool
+guard_has_fenced(const fx_service *service)
+{
+    fx_err err;
+    fx_guard_status status;
+    fx_guard_request request = {.kind = FX_GUARD_STATUS};
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(FENCE_ANSWER_MS));
+    return fx_guard_ask(service->folder, &request, deadline, &status, &err) == FX_OK &&
+           !status.primary;
+}
+
+static void
+fence_instead_of_guard(fx_service *service)
+{
+    fx_err err;
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(30000));
+    FX_LOG(
+        service->options->log,
+        ERROR,
+        "guard.silent_at_lease_end",
+        FX_STR("service", service->name.text),
+        FX_STR("doing", "killing it and its server"));
+    if (fx_keeper_kill_all(&service->keeper, deadline, &err) != FX_OK) {
+        FX_LOG(service->options->log, ERROR, "service.fence_failed", FX_ERR_FIELD(&err));
+    }
+}
+
+/* The moment after which the guard must have fenced; true when it is there and was not looked at.
+ */
+static bool
+must_check_fence(fx_service *service, fx_mono now)
+{
+    fx_mono at = fx_mono_after(fx_lease_fence_at(&service->lease), FX_DUR_MS(FENCE_CHECK_MS));
+    return service->may_be_primary && service->lease.end.ns > 0 && now.ns >= at.ns;
+}
+
+static void *
+run_leases(void *ctx)
+{
+    fx_service *service = ctx;
+    fx_monitor_lock(&service->monitor);
+    while (!service->stopping) {
+        fx_mono now = fx_clock_mono();
+        uint64_t epoch = current_lease_epoch(service);
+        fx_lease_end lease = service->lease;
+        bool hand_over =
+            service->lease_changed && epoch > 0 && fx_lease_is_live(&service->lease, now);
+        bool check = !hand_over && must_check_fence(service, now);
+        service->lease_changed = service->lease_changed && !hand_over;
+        fx_monitor_unlock(&service->monitor);
+        if (hand_over) {
+            hand_over_lease(service, epoch, &lease);
+        }
+        bool fenced = false;
+        if (check) {
+            fenced = guard_has_fenced(service);
+            if (!fenced) {
+                fence_instead_of_guard(service);
+                fenced = true;
+            }
+        }
+        fx_monitor_lock(&service->monitor);
+        if (fenced && service->lease.end.ns == lease.end.ns) {
+            service->may_be_primary = false;
+        }
+        if (!service->stopping && !service->lease_changed) {
+            (void)fx_monitor_wait_until(
+                &service->monitor, fx_mono_after(fx_clock_mono(), FX_DUR_MS(LEASE_TICK_MS)));
+        } else if (!service->stopping && epoch == 0) {
+            (void)fx_monitor_wait_until(
+                &service->monitor, fx_mono_after(fx_clock_mono(), FX_DUR_MS(LEASE_TICK_MS)));
+        }
+    }
+    fx_monitor_unlock(&service->monitor);
+    return NULL;
+}
+
+/* ---- steps: the second thread --------------------------------------------------------------- */
+
+/* Epochs go to disk before they count. */
+static fx_code
+see_epoch(fx_service *service, uint64_t epoch, fx_err *err)
+{
+    fx_monitor_lock(&service->monitor);
+    bool higher = epoch > service->epoch_seen;
+    bool lower = epoch < service->epoch_seen;
+    fx_code code = FX_OK;
+    if (lower) {
+        code = fx_fail(
+            err,
+            FX_ERR_STALE,
+            "the highest epoch seen is higher than %llu",
+            (unsigned long long)epoch);
+    } else if (higher) {
+        code = fx_service_store_write(service->folder, FX_SERVICE_EPOCH, epoch, err);
+        service->epoch_seen = code == FX_OK ? epoch : service->epoch_seen;
+    }
+    fx_monitor_unlock(&service->monitor);
+    return code;
+}
+
+static bool
+ask_status(fx_service *service, fx_guard_status *out_status, fx_err *err)
+{
+    fx_guard_request request = {.kind = FX_GUARD_STATUS};
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(GUARD_ANSWER_MS));
+    return fx_guard_ask(service->folder, &request, deadline, out_status, err) == FX_OK;
+}
+
+static void
+note_guard(fx_service *service, const fx_guard_status *status)
+{
+    service->guard = *status;
+    service->guard_known = true;
+    service->may_be_primary = service->may_be_primary || status->primary;
+    if (status->lease_end.ns > service->lease.end.ns && service->lease.end.ns == 0) {
+        /* Adopted: until a grant of our own comes, what the guard knows is what we watch. */
+        service->lease = (fx_lease_end){.end = status->lease_end, .margin = FX_DUR_MS(1000)};
+    }
+    if (status->epoch > service->epoch_seen) {
+        service->epoch_seen = status->epoch; /* the guard has it on disk */
+    }
+}
+
+static void
+gather_facts(fx_service *service, const fx_observation *seen, fx_service_files files, fx_mono now)
+{
+    fx_service_facts facts = {
+        .goal = service->goal,
+        .epoch_seen = service->epoch_seen,
+        .promotion_epoch = service->promotion_epoch,
+        .last_primary_epoch = service->last_primary_epoch,
+        .lease_live = fx_lease_is_live(&service->lease, now),
+        .files = files,
+        .fenced_epoch = service->guard.fenced_epoch,
+        .answered = seen->answered,
+        .in_recovery = seen->in_recovery,
+    };
+    switch (service->guard.state) {
+    case FX_GUARD_DOWN:
+    case FX_GUARD_HELD:
+        facts.stopped = true;
+        break;
+    case FX_GUARD_STARTING:
+    case FX_GUARD_FENCING:
+        facts.changing = true;
+        facts.runs_primary = service->guard.primary;
+        break;
+    case FX_GUARD_RUNS_STANDBY:
+        facts.runs_standby = true;
+        break;
+    case FX_GUARD_RUNS_PRIMARY:
+        facts.runs_primary = true;
+        break;
+    }
+    service->facts = facts;
+}
+
+static fx_service_role
+role_of(const fx_service *service, const fx_observation *seen)
+{
+    if (service->guard.state == FX_GUARD_HELD) {
+        return FX_SERVICE_ROLE_HELD;
+    }
+    if (service->facts.stopped || !service->guard_known) {
+        return FX_SERVICE_ROLE_NONE;
+    }
+    if (seen->answered) {
+        return seen->in_recovery ? FX_SERVICE_ROLE_STANDBY : FX_SERVICE_ROLE_PRIMARY;
+    }
+    return service->facts.runs_primary ? FX_SERVICE_ROLE_PRIMARY : FX_SERVICE_ROLE_STANDBY;
+}
+
+static void
+write_report(fx_service *service, const fx_observation *seen, const char *trouble)
+{
+    fx_service_report report = {
+        .service = service->name,
+        .role = role_of(service, seen),
+        .epoch_seen = service->epoch_seen,
+        .fenced_epoch = service->guard.fenced_epoch,
+        .write_lsn = seen->write_lsn,
+        .replay_lsn = seen->replay_lsn,
+        .stopped_lsn = service->stopped_lsn,
+        .timeline = seen->timeline,
+        .replay_lag = seen->replay_lag,
+        .healthy = seen->healthy && trouble[0] == '\0',
+        .streaming = seen->streaming,
+        .lease_epoch = fx_service_lease_epoch(&service->facts),
+    };
+    if (seen->streaming && seen->follows_goal) {
+        report.upstream = service->goal.upstream_host;
+    }
+    const char *why = trouble[0] != '\0' ? trouble : seen->detail;
+    if (why[0] == '\0' && service->facts.stopped) {
+        why = service->guard.detail;
+    }
+    (void)snprintf(report.detail, sizeof report.detail, "%s", why);
+    service->report = report;
+    fx_monitor_wake(&service->monitor);
+}
+
+static fx_code
+ask_guard(fx_service *service, const fx_guard_request *request, fx_mono deadline, fx_err *err)
+{
+    return fx_guard_ask(service->folder, request, deadline, NULL, err);
+}
+
+static fx_code
+note_primary(fx_service *service, uint64_t epoch, fx_err *err)
+{
+    if (fx_service_store_write(service->folder, FX_SERVICE_PRIMARY_EPOCH, epoch, err) != FX_OK) {
+        return err->code;
+    }
+    fx_monitor_lock(&service->monitor);
+    service->last_primary_epoch = epoch;
+    service->may_be_primary = true;
+    service->stopped_lsn = (fx_lsn){0};
+    fx_monitor_unlock(&service->monitor);
+    return FX_OK;
+}
+
+static fx_code
+act(fx_service *service, const fx_service_decision *decision, fx_err *err)
+{
+    fx_mono soon = fx_mono_after(fx_clock_mono(), FX_DUR_MS(2 * GUARD_ANSWER_MS));
+    fx_mono later = fx_mono_after(fx_clock_mono(), FX_DUR_MS(45000));
+    fx_guard_request request = {.epoch = decision->epoch};
+    switch (decision->act) {
+    case FX_SERVICE_LEAVE:
+        return FX_OK;
+    case FX_SERVICE_START_STANDBY:
+        request.kind = FX_GUARD_START_STANDBY;
+        return ask_guard(service, &request, soon, err);
+    case FX_SERVICE_FENCE:
+        request.kind = FX_GUARD_FENCE;
+        return ask_guard(service, &request, later, err);
+    case FX_SERVICE_START_PRIMARY:
+        request.kind = FX_GUARD_START_PRIMARY;
+        if (note_primary(service, decision->epoch, err) != FX_OK) {
+            return err->code;
+        }
+        return ask_guard(service, &request, soon, err);
+    case FX_SERVICE_PROMOTE:
+        request.kind = FX_GUARD_PROMOTED;
+        if (note_primary(service, decision->epoch, err) != FX_OK ||
+            ask_guard(service, &request, soon, err) != FX_OK) {
+            return err->code;
+        }
+        return fx_follow_promote(&service->keeper, later, err);
+    }
+    return FX_OK;
+}
+
+static void
+log_act(const fx_service *service, const fx_service_decision *decision)
+{
+    static const char *const names[] = {
+        "leave", "start primary", "start standby", "promote", "fence"};
+    FX_LOG(
+        service->options->log,
+        INFO,
+        "service.act",
+        FX_STR("service", service->name.text),
+        FX_STR("act", names[decision->act]),
+        FX_INT("epoch", decision->epoch),
+        FX_STR("reason", decision->reason));
+}
+
+static void
+step_once(fx_service *service, char trouble[256])
+{
+    fx_err err;
+    trouble[0] = '\0';
+    fx_guard_status status;
+    if (!ask_status(service, &status, &err)) {
+        fx_err keep;
+        if (fx_keeper_ensure(&service->keeper, &keep) != FX_OK) {
+            FX_LOG(service->options->log, ERROR, "guard.not_kept", FX_ERR_FIELD(&keep));
+        }
+        (void)snprintf(trouble, 256, "no answer from the guard: %.200s", err.message);
+        fx_observation nothing = {.answered = false};
+        fx_monitor_lock(&service->monitor);
+        service->guard_known = false;
+        write_report(service, &nothing, trouble);
+        fx_monitor_unlock(&service->monitor);
+        return;
+    }
+    fx_observation seen = {.answered = false};
+    fx_service_files files = FX_SERVICE_FILES_UNKNOWN;
+    fx_monitor_lock(&service->monitor);
+    fx_service_goal goal = service->goal;
+    fx_monitor_unlock(&service->monitor);
+    if (status.state == FX_GUARD_RUNS_PRIMARY || status.state == FX_GUARD_RUNS_STANDBY) {
+        fx_follow_observe(&service->keeper, &goal, &seen);
+    } else if (status.state == FX_GUARD_DOWN || status.state == FX_GUARD_HELD) {
+        fx_lsn checkpoint;
+        if (fx_follow_read_files(&service->keeper, &files, &checkpoint, &err) != FX_OK) {
+            (void)snprintf(trouble, 256, "%s", err.message);
+        }
+    }
+    fx_monitor_lock(&service->monitor);
+    note_guard(service, &status);
+    gather_facts(service, &seen, files, fx_clock_mono());
+    fx_service_decision decision = fx_service_decide(&service->facts);
+    fx_monitor_unlock(&service->monitor);
+
+    if (decision.act != FX_SERVICE_LEAVE) {
+        log_act(service, &decision);
+        if (act(service, &decision, &err) != FX_OK) {
+            FX_LOG(service->options->log, WARN, "service.act_failed", FX_ERR_FIELD(&err));
+            (void)snprintf(trouble, 256, "%s", err.message);
+        }
+    } else if (
+        seen.answered && seen.in_recovery && goal.role == FX_SERVICE_ROLE_STANDBY &&
+        fx_follow_upstream(&service->keeper, &goal, service->options->host, &err) != FX_OK) {
+        (void)snprintf(trouble, 256, "%s", err.message);
+    }
+    fx_monitor_lock(&service->monitor);
+    write_report(service, &seen, trouble);
+    fx_monitor_unlock(&service->monitor);
+}
+
+static void *
+run_steps(void *ctx)
+{
+    fx_service *service = ctx;
+    char trouble[256];
+    fx_monitor_lock(&service->monitor);
+    while (!service->stopping) {
+        service->poked = false;
+        fx_monitor_unlock(&service->monitor);
+        step_once(service, trouble);
+        fx_monitor_lock(&service->monitor);
+        fx_mono until = fx_mono_after(fx_clock_mono(), FX_DUR_MS(STEP_MS));
+        while (!service->stopping && !service->poked &&
+               fx_monitor_wait_until(&service->monitor, until)) {
+        }
+    }
+    fx_monitor_unlock(&service->monitor);
+    return NULL;
+}
+
+/* ---- beginning and end ---------------------------------------------------------------------- */
+
+fx_code
+fx_service_open(const fx_service_options *options, fx_service **out_service, fx_err *err)
+{
+    fx_service *self = calloc(1, sizeof *self);
+    FX_ASSERT(self != NULL);
+    self->options = options;
+    self->name = fx_name_of(options->config->name);
+    fx_monitor_init(&self->monitor);
+    FX_AUTO(fx_service) service = self;
+    int length =
+        snprintf(service->folder, FOLDER_BYTES, "%s/%s", options->state_dir, options->config->name);
+    if (length < 0 || length >= FOLDER_BYTES) {
+        return fx_fail(err, FX_ERR_LIMIT, "the state folder's path is too long");
+    }
+    service->keeper = (fx_keeper){
+        .config = options->config,
+        .folder = service->folder,
+        .no_cgroup = options->no_cgroup,
+        .log = options->log,
+    };
+    if (fx_file_make_folder(service->folder, 0700, err) != FX_OK ||
+        fx_service_store_read(service->folder, FX_SERVICE_EPOCH, &service->epoch_seen, err) !=
+            FX_OK ||
+        fx_service_store_read(
+            service->folder, FX_SERVICE_PRIMARY_EPOCH, &service->last_primary_epoch, err) !=
+            FX_OK) {
+        return fx_err_wrap(err, "opening service \"%s\"", options->config->name);
+    }
+    service->report.service = service->name;
+    (void)snprintf(service->report.detail, sizeof service->report.detail, "not yet looked at");
+    *out_service = FX_TAKE(service);
+    return FX_OK;
+}
+
+fx_code
+fx_service_start(fx_service *service, fx_err *err)
+{
+    int result = pthread_create(&service->lease_thread, NULL, run_leases, service);
+    service->has_lease_thread = result == 0;
+    if (result == 0) {
+        result = pthread_create(&service->step_thread, NULL, run_steps, service);
+        service->has_step_thread = result == 0;
+    }
+    return result == 0 ? FX_OK : fx_fail_errno(err, result, "could not start a thread");
+}
+
+void
+fx_service_free(fx_service *service)
+{
+    if (service == NULL) {
+        return;
+    }
+    fx_monitor_lock(&service->monitor);
+    service->stopping = true;
+    fx_monitor_wake(&service->monitor);
+    fx_monitor_unlock(&service->monitor);
+    if (service->has_lease_thread) {
+        (void)pthread_join(service->lease_thread, NULL);
+    }
+    if (service->has_step_thread) {
+        (void)pthread_join(service->step_thread, NULL);
+    }
+    fx_monitor_deinit(&service->monitor);
+    free(service);
+}
+
+/* ---- from other threads --------------------------------------------------------------------- */
+
+static void
+poke(fx_service *service)
+{
+    service->poked = true;
+    fx_monitor_wake(&service->monitor);
+}
+
+void
+fx_service_set_goal(fx_service *service, const fx_service_goal *goal)
+{
+    fx_monitor_lock(&service->monitor);
+    if (memcmp(&service->goal, goal, sizeof *goal) != 0) {
+        service->goal = *goal;
+        service->goal.known = true;
+        service->facts.goal = service->goal;
+        poke(service);
+    }
+    fx_monitor_unlock(&service->monitor);
+}
+
+void
+fx_service_set_lease(fx_service *service, const fx_lease_end *lease)
+{
+    fx_monitor_lock(&service->monitor);
+    if (lease->end.ns > service->lease.end.ns) {
+        service->lease = *lease;
+        service->lease_changed = true;
+        poke(service);
+    }
+    fx_monitor_unlock(&service->monitor);
+}
+
+void
+fx_service_get_report(fx_service *service, fx_service_report *out_report)
+{
+    fx_monitor_lock(&service->monitor);
+    service->report.lease_epoch = fx_service_lease_epoch(&service->facts);
+    *out_report = service->report;
+    fx_monitor_unlock(&service->monitor);
+}
+
+fx_code
+fx_service_load_promotion(fx_service *service, fx_buf *out_order, fx_err *err)
+{
+    return fx_service_store_read_promotion(service->folder, out_order, err);
+}
+
+void
+fx_service_trust_promotion(fx_service *service, uint64_t epoch)
+{
+    fx_monitor_lock(&service->monitor);
+    service->promotion_epoch = epoch;
+    service->facts.promotion_epoch = epoch;
+    service->lease_changed = true;
+    poke(service);
+    fx_monitor_unlock(&service->monitor);
+}
+
+/* ---- orders --------------------------------------------------------------------------------- */
+
+fx_code
+fx_service_promote(
+    fx_service *service, uint64_t epoch, fx_bytes signed_order, fx_mono deadline, fx_err *err)
+{
+    fx_monitor_lock(&service->monitor);
+    uint64_t fenced_epoch = service->guard.fenced_epoch;
+    fx_monitor_unlock(&service->monitor);
+    if (epoch <= fenced_epoch) {
+        return fx_fail(
+            err,
+            FX_ERR_DENIED,
+            "could not promote: fenced up to epoch %llu",
+            (unsigned long long)fenced_epoch);
+    }
+    if (see_epoch(service, epoch, err) != FX_OK ||
+        fx_service_store_write_promotion(service->folder, signed_order, err) != FX_OK) {
+        return err->code;
+    }
+    fx_service_trust_promotion(service, epoch);
+    fx_monitor_lock(&service->monitor);
+    const fx_service_report *report = &service->report;
+    while (!service->stopping && !(report->role == FX_SERVICE_ROLE_PRIMARY && report->healthy &&
+                                   service->last_primary_epoch == epoch)) {
+        if (!fx_monitor_wait_until(&service->monitor, deadline)) {
+            break;
+        }
+    }
+    bool done = report->role == FX_SERVICE_ROLE_PRIMARY && report->healthy &&
+                service->last_primary_epoch == epoch;
+    char detail[160];
+    (void)snprintf(detail, sizeof detail, "%.150s", report->detail);
+    fx_monitor_unlock(&service->monitor);
+    if (!done) {
+        return fx_fail(
+            err, FX_ERR_TIMEOUT, "the server was not seen to take writes in time: %s", detail);
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_service_fence(
+    fx_service *service,
+    uint64_t epoch,
+    bool orderly,
+    fx_mono deadline,
+    fx_lsn *out_stopped,
+    fx_err *err)
+{
+    if (see_epoch(service, epoch, err) != FX_OK) {
+        return err->code;
+    }
+    if (orderly) {
+        fx_err ignored;
+        fx_ignore(
+            fx_follow_checkpoint(&service->keeper, &ignored),
+            "it shortens the stop, which makes a checkpoint by itself");
+    }
+    fx_guard_request request = {.kind = FX_GUARD_FENCE, .epoch = epoch, .orderly = orderly};
+    fx_code code = FX_OK;
+    do { /* a guard that has just died is started again by the stepping thread */
+        code = fx_guard_ask(service->folder, &request, deadline, NULL, err);
+        if (code == FX_ERR_NOT_FOUND || code == FX_ERR_UNREACHABLE) {
+            fx_clock_sleep(FX_DUR_MS(200));
+        }
+    } while ((code == FX_ERR_NOT_FOUND || code == FX_ERR_UNREACHABLE) &&
+             fx_clock_mono().ns < deadline.ns);
+    if (code != FX_OK) {
+        return fx_err_wrap(err, "fencing \"%s\"", service->name.text);
+    }
+    fx_lsn stopped = {0};
+    fx_service_files files = FX_SERVICE_FILES_UNKNOWN;
+    if (orderly && fx_follow_read_files(&service->keeper, &files, &stopped, err) != FX_OK) {
+        return fx_err_wrap(err, "reading where the fenced server stopped");
+    }
+    fx_monitor_lock(&service->monitor);
+    service->stopped_lsn = stopped;
+    service->may_be_primary = false;
+    poke(service);
+    fx_monitor_unlock(&service->monitor);
+    *out_stopped = stopped;
+    return FX_OK;
+}
