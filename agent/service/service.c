@@ -18,7 +18,8 @@ enum {
     GUARD_ANSWER_MS = 1000,
     LEASE_TICK_MS = 100,
     STEP_MS = 500,
-    FENCE_CHECK_MS = 450,  /* after the moment to fence: the guard kills within 330 ms */
+    FENCE_CHECK_MS = 450, /* after the moment to fence: the guard kills within 330 ms */
+    FENCE_SHOWN_MS = 3000,
     FENCE_ANSWER_MS = 150, /* a silent guard still leaves time to kill it within the margin */
 };
 
@@ -196,6 +197,10 @@ note_guard(fx_service *service, const fx_guard_status *status)
     if (status->lease_end.ns > service->lease.end.ns && service->lease.end.ns == 0) {
         /* Adopted: until a grant of our own comes, what the guard knows is what we watch. */
         service->lease = (fx_lease_end){.end = status->lease_end, .margin = FX_DUR_MS(1000)};
+    }
+    if (status->lease_end.ns < service->lease.end.ns) {
+        service->lease_changed = true; /* a new guard, or one that was not reached: hand it over */
+        fx_monitor_wake(&service->monitor);
     }
     if (status->epoch > service->epoch_seen) {
         service->epoch_seen = status->epoch; /* the guard has it on disk */
@@ -629,6 +634,10 @@ fx_service_fence(
     service->stopped_lsn = stopped;
     service->may_be_primary = false;
     poke(service);
+    fx_mono soon = fx_mono_after(fx_clock_mono(), FX_DUR_MS(FENCE_SHOWN_MS));
+    while (service->report.fenced_epoch < epoch && /* the next report shows it, result and all */
+           fx_monitor_wait_until(&service->monitor, soon)) {
+    }
     fx_monitor_unlock(&service->monitor);
     *out_stopped = stopped;
     return FX_OK;
