@@ -436,10 +436,22 @@ fx_wire_client_call(
     client->busy = true;
     client->expired = false;
     fx_monitor_unlock(&client->monitor);
-    fx_wire_duty_set_due(&client->duty, deadline);
+    fx_mono connect_by_time = deadline;
+    if (client->options.connect_max.ns > 0) {
+        fx_mono limit = fx_mono_after(fx_clock_mono(), client->options.connect_max);
+        connect_by_time = limit.ns < deadline.ns ? limit : deadline;
+    }
+    fx_wire_duty_set_due(&client->duty, connect_by_time);
 
     fx_monitor_lock(&client->monitor);
-    fx_code code = connect_by(client, deadline, err);
+    fx_code code = connect_by(client, connect_by_time, err);
+    if (code == FX_OK && connect_by_time.ns != deadline.ns) {
+        fx_monitor_unlock(&client->monitor); /* the duty's own lock comes before the monitor */
+        fx_wire_duty_set_due(&client->duty, deadline);
+        fx_monitor_lock(&client->monitor);
+        code = client->connected && !is_over(client) ? FX_OK
+                                                      : connect_by(client, connect_by_time, err);
+    }
     if (code == FX_OK) {
         code = exchange(client, request, reply, err);
     }

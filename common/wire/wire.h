@@ -95,6 +95,7 @@ typedef struct fx_wire_client_options {
      */
     fx_dur redial_min;
     fx_dur redial_max;
+    fx_dur connect_max; /* of the time of a call, spent without a connection; 0: all of it */
     const fx_log *log;
 } fx_wire_client_options;
 
