@@ -175,6 +175,9 @@ fx_pg_copy_end(fx_pg *conn, fx_mono deadline, fx_err *err)
         if (put == 1) {
             return fx_pg_flush(conn, deadline, err);
         }
+        if (put < 0 && PQstatus(conn->pg) == CONNECTION_OK) {
+            return FX_OK; /* the server has ended the command as a whole, as it does on shutdown */
+        }
         if (put < 0) {
             return fx_pg_fail_connection(conn, "end the copy", err);
         }

@@ -166,5 +166,5 @@ typedef enum fx_pg_copy_kind {
 FX_MUST_USE fx_code fx_pg_copy_read(
     fx_pg *conn, fx_mono deadline, fx_pg_copy_kind *out_kind, fx_bytes *out_message, fx_err *err);
 FX_MUST_USE fx_code fx_pg_copy_write(fx_pg *conn, fx_bytes message, fx_mono deadline, fx_err *err);
-/* Ends our side of COPY BOTH. */
+/* Ends our side of COPY BOTH; success also when the server has ended both. */
 FX_MUST_USE fx_code fx_pg_copy_end(fx_pg *conn, fx_mono deadline, fx_err *err);

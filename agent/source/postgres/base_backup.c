@@ -30,7 +30,6 @@ typedef struct taking {
     char path[PATH_BYTES]; /* of the open entry, below the data directory */
     fx_node node;
     uint32_t crc;
-    bool is_wal;
 } taking;
 
 static fx_mono
@@ -69,7 +68,6 @@ begin_entry(void *ctx, const char *tablespace, const fx_tar_entry *entry, fx_err
         .gid = entry->gid,
         .mtime_ns = entry->mtime_s * 1000 * FX_NS_PER_MS};
     at->crc = 0;
-    at->is_wal = strncmp(at->path, "pg_wal/", 7) == 0;
     switch (entry->kind) {
     case FX_TAR_FILE:
         at->node.size_bytes = entry->size_bytes;
@@ -113,8 +111,7 @@ end_entry(void *ctx, fx_err *err)
         const fx_progress progress = {
             .file_count = at->backup->file_count, .done_bytes = at->backup->size_bytes};
         fx_events_progress(at->events, &progress);
-        if (!at->is_wal &&
-            fx_file_sums_add(at->sums, at->path, at->node.size_bytes, at->crc, err) != FX_OK) {
+        if (fx_file_sums_add(at->sums, at->path, at->node.size_bytes, at->crc, err) != FX_OK) {
             return err->code;
         }
     }

@@ -124,6 +124,9 @@ read_path(const unsigned char *header, char out_path[FX_TAR_PATH_BYTES])
     if (length > 1 && out_path[length - 1] == '/') {
         out_path[length - 1] = '\0'; /* how folders are written */
     }
+    if (strncmp(out_path, "./", 2) == 0) {
+        memmove(out_path, out_path + 2, strlen(out_path + 2) + 1); /* "./pg_wal/archive_status" */
+    }
 }
 
 static fx_code

@@ -130,6 +130,8 @@ fields_are_read(void **state)
     assert_int_equal(got.last.kind, FX_TAR_FOLDER);
     assert_int_equal(got.last.mode, 0600);
     assert_int_equal(got.last.uid, 0146);
+    assert_int_equal(feed_one("./pg_wal/archive_status/", '5', 0, &got, &err), FX_OK);
+    assert_string_equal(got.last.path, "pg_wal/archive_status");
     assert_true(got.last.mtime_s == 014524501234);
 }
 
@@ -159,7 +161,20 @@ paths_that_lead_elsewhere_are_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "/etc/passwd", "../up", "a/../b", "a/./b", ".", "..", "a//b", "", "a/..", "/"};
+        "/etc/passwd",
+        "../up",
+        "a/../b",
+        "a/./b",
+        ".",
+        "..",
+        "a//b",
+        "",
+        "a/..",
+        "/",
+        "././a",
+        "./",
+        "./../a",
+        ".//a"};
     for (size_t at = 0; at < sizeof bad / sizeof bad[0]; at++) {
         fx_err err = {0};
         seen got = {0};
