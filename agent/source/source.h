@@ -31,7 +31,9 @@ typedef struct fx_backup_options {
     const char *name; /* of the data set: "app-data"; NULL: the driver derives one from `what` */
     const char *const *what; /* what to save, as the driver defines it: paths; one conninfo */
     size_t what_count;
-    bool read_all; /* reuse nothing from the parent snapshot */
+    bool read_all;           /* reuse nothing from the parent snapshot */
+    const char *const *skip; /* paths that are left out: the repository itself; may be NULL */
+    size_t skip_count;
 } fx_backup_options;
 
 typedef struct fx_settle_options {

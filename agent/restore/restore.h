@@ -1,0 +1,38 @@
+/*
+ * Restores a snapshot into a folder: everything is written beside the target and checked, the
+ * source's driver makes it ready for use, and one rename puts it into place. What was there before
+ * is never changed.
+ */
+#pragma once
+
+#include "agent/source/source.h"
+
+typedef struct fx_restore_options {
+    const char *target; /* absent, or an empty folder */
+    const char *path;   /* only this of the snapshot, its content directly in the target; or NULL */
+    bool numeric_owner; /* by number, not by name */
+    fx_wall target_time; /* for sources that replay; 0: none */
+    const char *url;     /* for what is written by a driver: where the repository and its key are */
+    const char *key_file;
+} fx_restore_options;
+
+typedef struct fx_restore_result {
+    uint64_t file_count; /* all but folders */
+    uint64_t folder_count;
+    uint64_t done_bytes; /* of content, holes included */
+    uint32_t warning_count;
+} fx_restore_result;
+
+/*
+ * Every byte is authenticated before it is written; damage ends the restore, and nothing is left of
+ * it. Owners, attributes and devices that cannot be set are warnings. errors: EXISTS (the target is
+ * not empty), NOT_FOUND (path), DAMAGED, WRONG_KEY, NO_SPACE, DENIED, CANCELLED, and the store's
+ * thread: any; blocks
+ */
+FX_MUST_USE fx_code fx_restore(
+    fx_repository *repository,
+    const fx_snapshot *snapshot,
+    const fx_restore_options *options,
+    const fx_events *events,
+    fx_restore_result *out_result,
+    fx_err *err);

@@ -1,0 +1,344 @@
+#include "agent/restore/staging.h"
+
+#include "common/base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+enum { DEPTH_MAX = 1024, BASE_SHOWN_BYTES = 180 };
+
+/* ---- listing and removing
+ * ------------------------------------------------------------------------ */
+
+static DIR *
+list_of(int folder_fd)
+{
+    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (stream == NULL && fd >= 0) {
+        (void)close(fd);
+    }
+    return stream;
+}
+
+/* The next name other than "." and ".."; NULL at the end. */
+static const char *
+next_name(DIR *stream)
+{
+    for (;;) {
+        const struct dirent *entry = readdir(stream); // NOLINT(concurrency-mt-unsafe): own stream
+        if (entry == NULL ||
+            (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)) {
+            return entry == NULL ? NULL : entry->d_name;
+        }
+    }
+}
+
+/* Whether the folder holds nothing but, perhaps, `allowed`. */
+static fx_code
+check_empty(const char *path, const char *allowed, fx_err *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (stream == NULL) {
+        int failed = errno;
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return fx_fail_errno(err, failed, "could not look into \"%.150s\"", path);
+    }
+    bool is_empty = true;
+    for (const char *name = next_name(stream); name != NULL && is_empty; name = next_name(stream)) {
+        is_empty = allowed != NULL && strcmp(name, allowed) == 0;
+    }
+    (void)closedir(stream);
+    if (!is_empty) {
+        return fx_fail(
+            err,
+            FX_ERR_EXISTS,
+            "could not restore to \"%.120s\": it is not empty; name a folder that is empty or not "
+            "there (nothing was changed)",
+            path);
+    }
+    return FX_OK;
+}
+
+/* A folder that is being emptied, with its name in the one around it. */
+typedef struct emptying {
+    DIR *stream;
+    char *name;
+} emptying;
+
+static bool
+enter_to_empty(int folder_fd, const char *name, emptying *out_folder)
+{
+    struct stat info;
+    if (fstatat(folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(info.st_mode)) {
+        return false;
+    }
+    (void)fchmodat(folder_fd, name, 0700, 0); /* restored modes may lock us out */
+    int fd = openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    out_folder->stream = fdopendir(fd);
+    out_folder->name = strdup(name);
+    FX_ASSERT(out_folder->stream != NULL && out_folder->name != NULL);
+    return true;
+}
+
+/* Removes all that is in the folder, which we made: no link in it is followed. */
+static void
+remove_content(int root_fd)
+{
+    emptying *stack = calloc(DEPTH_MAX, sizeof *stack);
+    FX_ASSERT(stack != NULL);
+    size_t depth = 1;
+    stack[0].stream = list_of(root_fd);
+    while (depth > 0) {
+        emptying *top = &stack[depth - 1];
+        const char *name = top->stream == NULL ? NULL : next_name(top->stream);
+        if (name != NULL) {
+            int folder_fd = dirfd(top->stream);
+            if (unlinkat(folder_fd, name, 0) != 0 && depth < DEPTH_MAX &&
+                enter_to_empty(folder_fd, name, &stack[depth])) {
+                depth++;
+            }
+            continue;
+        }
+        if (top->stream != NULL) {
+            (void)closedir(top->stream);
+        }
+        depth--;
+        if (depth > 0) {
+            (void)unlinkat(dirfd(stack[depth - 1].stream), top->name, AT_REMOVEDIR);
+        }
+        free(top->name);
+    }
+    free(stack);
+}
+
+/* ---- making the place
+ * ------------------------------------------------------------------------------ */
+
+/* The absolute path of the target; the folder around it is made if it is not there, and resolved.
+ */
+static fx_code
+join_target(const char *around, const char *base, fx_staging *staging, char *parent, fx_err *err)
+{
+    if (strcmp(around, "/") != 0 && fx_file_make_folder(around, 0755, err) != FX_OK) {
+        return err->code;
+    }
+    char *resolved = realpath(around, NULL);
+    if (resolved == NULL) {
+        return fx_fail_errno(err, errno, "could not resolve \"%.150s\"", around);
+    }
+    (void)snprintf(parent, PATH_MAX, "%s", resolved);
+    free(resolved);
+    int written = snprintf(
+        staging->target,
+        sizeof staging->target,
+        "%s/%s",
+        strcmp(parent, "/") == 0 ? "" : parent,
+        base);
+    if (written < 0 || (size_t)written >= sizeof staging->target) {
+        return fx_fail(err, FX_ERR_LIMIT, "could not restore: the target's path is too long");
+    }
+    return FX_OK;
+}
+
+/* Splits off the last name. */
+static fx_code
+resolve_target(const char *target, fx_staging *staging, char parent[PATH_MAX], fx_err *err)
+{
+    char text[PATH_MAX];
+    size_t length = strlen(target);
+    while (length > 1 && target[length - 1] == '/') {
+        length--;
+    }
+    if (length == 0 || length >= sizeof text) {
+        return fx_fail(
+            err, FX_ERR_INVALID, "could not restore: the target's path is empty or too long");
+    }
+    memcpy(text, target, length);
+    text[length] = '\0';
+    char *slash = strrchr(text, '/');
+    const char *base = slash == NULL ? text : slash + 1;
+    if (base[0] == '\0' || strcmp(base, ".") == 0 || strcmp(base, "..") == 0) {
+        return fx_fail(
+            err, FX_ERR_INVALID, "could not restore to \"%.150s\": name the folder itself", target);
+    }
+    const char *around = ".";
+    if (slash != NULL) {
+        *slash = '\0';
+        around = slash == text ? "/" : text;
+    }
+    return join_target(around, base, staging, parent, err);
+}
+
+static fx_code
+look_at_target(fx_staging *staging, const char *parent, fx_err *err)
+{
+    struct stat info;
+    struct stat around;
+    if (lstat(staging->target, &info) != 0) {
+        return errno == ENOENT
+                   ? FX_OK
+                   : fx_fail_errno(err, errno, "could not look at \"%.150s\"", staging->target);
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        return fx_fail(
+            err,
+            FX_ERR_EXISTS,
+            "could not restore to \"%.120s\": it is %s; name a folder itself (nothing was changed)",
+            staging->target,
+            S_ISLNK(info.st_mode) ? "a symbolic link" : "no folder");
+    }
+    if (check_empty(staging->target, NULL, err) != FX_OK) {
+        return err->code;
+    }
+    staging->had_target = true;
+    staging->target_mode = info.st_mode & 07777;
+    staging->target_uid = info.st_uid;
+    staging->target_gid = info.st_gid;
+    staging->is_inside =
+        (stat(parent, &around) == 0 && around.st_dev != info.st_dev) || access(parent, W_OK) != 0;
+    return FX_OK;
+}
+
+static fx_code
+name_staging(fx_staging *staging, const char *parent, fx_err *err)
+{
+    const char *base = strrchr(staging->target, '/') + 1;
+    int written = 0;
+    if (staging->is_inside) {
+        written = snprintf(
+            staging->path, sizeof staging->path, "%s/.fortress-restore-XXXXXX", staging->target);
+    } else {
+        written = snprintf(
+            staging->path,
+            sizeof staging->path,
+            "%s/.%.*s.fortress-restore-XXXXXX",
+            strcmp(parent, "/") == 0 ? "" : parent,
+            BASE_SHOWN_BYTES,
+            base);
+    }
+    if (written < 0 || (size_t)written >= sizeof staging->path) {
+        return fx_fail(err, FX_ERR_LIMIT, "could not restore: the target's path is too long");
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_staging_open(const char *target, fx_staging *out_staging, fx_err *err)
+{
+    fx_staging staging = {.fd = -1};
+    char parent[PATH_MAX];
+    if (resolve_target(target, &staging, parent, err) != FX_OK ||
+        look_at_target(&staging, parent, err) != FX_OK ||
+        name_staging(&staging, parent, err) != FX_OK) {
+        return err->code;
+    }
+    if (mkdtemp(staging.path) == NULL) {
+        return fx_fail_errno(err, errno, "could not create \"%.150s\"", staging.path);
+    }
+    staging.fd = open(staging.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (staging.fd < 0) {
+        fx_code code = fx_fail_errno(err, errno, "could not open \"%.150s\"", staging.path);
+        (void)rmdir(staging.path);
+        return code;
+    }
+    /* What is made here must not inherit lists of access from the folder around it. */
+    (void)fremovexattr(staging.fd, "system.posix_acl_default");
+    (void)fremovexattr(staging.fd, "system.posix_acl_access");
+    (void)fchmod(staging.fd, 0700);
+    *out_staging = staging;
+    return FX_OK;
+}
+
+/* ---- into place
+ * -------------------------------------------------------------------------------------- */
+
+static fx_code
+taken_meanwhile(const fx_staging *staging, int sys_errno, fx_err *err)
+{
+    if (sys_errno == EEXIST || sys_errno == ENOTEMPTY || sys_errno == ENOTDIR) {
+        return fx_fail(
+            err,
+            FX_ERR_EXISTS,
+            "could not put the restored files into \"%.120s\": somebody made something there",
+            staging->target);
+    }
+    return fx_fail_errno(
+        err, sys_errno, "could not put the restored files into \"%.120s\"", staging->target);
+}
+
+static fx_code
+place_inside(fx_staging *staging, fx_err *err)
+{
+    const char *own_name = strrchr(staging->path, '/') + 1;
+    if (check_empty(staging->target, own_name, err) != FX_OK) {
+        return err->code;
+    }
+    DIR *stream = list_of(staging->fd);
+    if (stream == NULL) {
+        return fx_fail_errno(err, errno, "could not list \"%.150s\"", staging->path);
+    }
+    fx_code code = FX_OK;
+    for (const char *name = next_name(stream); name != NULL && code == FX_OK;
+         name = next_name(stream)) {
+        char relative[NAME_MAX + 4];
+        (void)snprintf(relative, sizeof relative, "../%s", name);
+        if (renameat2(staging->fd, name, staging->fd, relative, RENAME_NOREPLACE) != 0) {
+            code = taken_meanwhile(staging, errno, err);
+        }
+    }
+    (void)closedir(stream);
+    return code;
+}
+
+/* On file systems without RENAME_NOREPLACE a plain rename still replaces nothing but an empty
+ * folder. */
+static fx_code
+place_beside(fx_staging *staging, fx_err *err)
+{
+    unsigned flags = staging->had_target ? 0 : RENAME_NOREPLACE;
+    if (renameat2(AT_FDCWD, staging->path, AT_FDCWD, staging->target, flags) != 0 &&
+        (errno != EINVAL || rename(staging->path, staging->target) != 0)) {
+        return taken_meanwhile(staging, errno, err);
+    }
+    (void)close(staging->fd);
+    staging->fd = -1;
+    return FX_OK;
+}
+
+fx_code
+fx_staging_place(fx_staging *staging, fx_err *err)
+{
+    if (syncfs(staging->fd) != 0) {
+        return fx_fail_errno(err, errno, "could not sync \"%.150s\"", staging->path);
+    }
+    fx_code code = staging->is_inside ? place_inside(staging, err) : place_beside(staging, err);
+    if (code != FX_OK) {
+        return code;
+    }
+    return fx_file_sync_parent(staging->is_inside ? staging->path : staging->target, err);
+}
+
+void
+fx_staging_close(fx_staging *staging)
+{
+    if (staging->fd < 0) {
+        return;
+    }
+    remove_content(staging->fd);
+    (void)close(staging->fd);
+    (void)rmdir(staging->path);
+    staging->fd = -1;
+}

@@ -1,0 +1,26 @@
+/* The place beside a target where a restore is prepared, and its way into place. */
+#pragma once
+
+#include "common/base/err.h"
+
+#include <limits.h>
+
+typedef struct fx_staging {
+    int fd;                /* the staging folder, private to us */
+    char path[PATH_MAX];   /* of it */
+    char target[PATH_MAX]; /* absolute; its parent resolved */
+    bool is_inside;  /* within the target, which is a mount point or lies where we may not write */
+    bool had_target; /* the target is there, empty */
+    unsigned target_mode;
+    unsigned target_uid;
+    unsigned target_gid;
+} fx_staging;
+
+/* errors: EXISTS (target not empty, or no folder), DENIED, NO_SPACE, LIMIT */
+FX_MUST_USE fx_code fx_staging_open(const char *target, fx_staging *out_staging, fx_err *err);
+
+/* Makes the content durable and renames it into place. errors: EXISTS (somebody filled it), IO */
+FX_MUST_USE fx_code fx_staging_place(fx_staging *staging, fx_err *err);
+
+/* Removes what is still staged. After fx_staging_place there is nothing. */
+void fx_staging_close(fx_staging *staging);

@@ -1,0 +1,22 @@
+/* Writes a stored tree into an empty folder. */
+#pragma once
+
+#include "agent/restore/apply.h"
+#include "agent/restore/restore.h"
+
+typedef struct fx_unpack_request {
+    fx_repository *repository;
+    int folder_fd; /* empty and private: nothing but what we write appears in it */
+    fx_apply *apply;
+    const fx_events *events;
+    uint64_t total_bytes; /* for progress; 0: not known */
+    fx_restore_result *result;
+} fx_unpack_request;
+
+/* errors: DAMAGED, WRONG_KEY, NO_SPACE, CANCELLED…, naming the file */
+FX_MUST_USE fx_code
+fx_unpack_tree(const fx_unpack_request *request, const fx_chunk_id *root, fx_err *err);
+
+/* One node other than a folder. */
+FX_MUST_USE fx_code
+fx_unpack_node(const fx_unpack_request *request, const fx_node *node, fx_err *err);
