@@ -1,0 +1,174 @@
+#include "agent/verbs/options.h"
+
+#include "agent/verbs/exit_code.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+enum option_id {
+    OPTION_HELP = 1000,
+    OPTION_REPO,
+    OPTION_KEY_FILE,
+    OPTION_JSON,
+    OPTION_NAME,
+    OPTION_HOST,
+    OPTION_FORCE,
+    OPTION_TARGET,
+    OPTION_PATH,
+    OPTION_SOURCE,
+    OPTION_TIME,
+    OPTION_NUMERIC_OWNER,
+    OPTION_READ_DATA,
+};
+
+static const struct option known[] = {
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"repo", required_argument, NULL, OPTION_REPO},
+    {"key-file", required_argument, NULL, OPTION_KEY_FILE},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"name", required_argument, NULL, OPTION_NAME},
+    {"host", required_argument, NULL, OPTION_HOST},
+    {"force", no_argument, NULL, OPTION_FORCE},
+    {"target", required_argument, NULL, OPTION_TARGET},
+    {"path", required_argument, NULL, OPTION_PATH},
+    {"source", required_argument, NULL, OPTION_SOURCE},
+    {"time", required_argument, NULL, OPTION_TIME},
+    {"numeric-owner", no_argument, NULL, OPTION_NUMERIC_OWNER},
+    {"read-data", no_argument, NULL, OPTION_READ_DATA},
+    {NULL, 0, NULL, 0},
+};
+
+static bool
+accepts(const fx_usage *usage, const char *name)
+{
+    const char *const always[] = {"help", "repo", "key-file", "json"};
+    for (size_t index = 0; index < sizeof always / sizeof *always; index++) {
+        if (strcmp(name, always[index]) == 0) {
+            return true;
+        }
+    }
+    size_t length = strlen(name);
+    for (const char *at = usage->accepts; *at != '\0'; at += strcspn(at, " ") + 1) {
+        if (strcspn(at, " ") == length && memcmp(at, name, length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+wrong_usage(const char *verb, const char *what, const char *word)
+{
+    (void)fprintf(
+        stderr,
+        "fortress-agent: %s%s%s; see fortress-agent %s --help\n",
+        what,
+        word == NULL ? "" : " ",
+        word == NULL ? "" : word,
+        verb);
+    return FX_EXIT_USAGE;
+}
+
+/* 0, or the exit status of wrong usage. */
+static int
+take_option(const char *verb, int id, fx_options *options)
+{
+    fx_err err = {0};
+    switch ((enum option_id)id) {
+    case OPTION_REPO:
+        options->repo = optarg;
+        break;
+    case OPTION_KEY_FILE:
+        options->key_file = optarg;
+        break;
+    case OPTION_JSON:
+        options->is_json = true;
+        break;
+    case OPTION_NAME:
+        options->name = optarg;
+        break;
+    case OPTION_HOST:
+        options->host = optarg;
+        break;
+    case OPTION_FORCE:
+        options->is_forced = true;
+        break;
+    case OPTION_TARGET:
+        options->target = optarg;
+        break;
+    case OPTION_PATH:
+        options->path = optarg;
+        break;
+    case OPTION_SOURCE:
+        options->source = optarg;
+        break;
+    case OPTION_TIME:
+        if (fx_wall_parse(optarg, &options->time, &err) != FX_OK) {
+            return wrong_usage(verb, "--time takes 2026-11-23T01:02:03Z, not", optarg);
+        }
+        break;
+    case OPTION_NUMERIC_OWNER:
+        options->numeric_owner = true;
+        break;
+    case OPTION_READ_DATA:
+        options->read_data = true;
+        break;
+    case OPTION_HELP:
+        break;
+    }
+    return 0;
+}
+
+static int
+check_rest(const char *verb, const fx_usage *usage, const fx_options *options)
+{
+    if (options->repo == NULL || options->repo[0] == '\0') {
+        return wrong_usage(verb, "name the repository with --repo or FORTRESS_REPO", NULL);
+    }
+    if (options->rest_count < usage->rest_min) {
+        return wrong_usage(verb, "something is missing: say what to work on", NULL);
+    }
+    if (options->rest_count > usage->rest_max) {
+        return wrong_usage(verb, "one word too many:", options->rest[usage->rest_max]);
+    }
+    return 0;
+}
+
+bool
+fx_options_read(
+    int argc, char **argv, const fx_usage *usage, fx_options *out_options, int *out_status)
+{
+    const char *verb = argv[0];
+    *out_options = (fx_options){
+        .repo = getenv("FORTRESS_REPO"),         // NOLINT(concurrency-mt-unsafe): one thread so far
+        .key_file = getenv("FORTRESS_KEY_FILE"), // NOLINT(concurrency-mt-unsafe): likewise
+    };
+    opterr = 0;
+    optind = 1;
+    int which = -1;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread so far
+    for (int id = 0; (id = getopt_long(argc, argv, ":h", known, &which)) != -1;) {
+        const char *word = argv[optind - 1];
+        if (id == 'h' || id == OPTION_HELP) {
+            (void)fputs(usage->text, stdout);
+            *out_status = FX_EXIT_OK;
+            return false;
+        }
+        if (id == '?' || id == ':') {
+            const char *what = id == '?' ? "there is no option" : "a value is missing after";
+            *out_status = wrong_usage(verb, what, word);
+            return false;
+        }
+        *out_status = accepts(usage, known[which].name)
+                          ? take_option(verb, id, out_options)
+                          : wrong_usage(verb, "this verb does not take --", known[which].name);
+        if (*out_status != 0) {
+            return false;
+        }
+    }
+    out_options->rest = argv + optind;
+    out_options->rest_count = argc - optind;
+    *out_status = check_rest(verb, usage, out_options);
+    return *out_status == 0;
+}

@@ -1,0 +1,57 @@
+#include "agent/verbs/session.h"
+
+#include <string.h>
+
+fx_code
+fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
+{
+    fx_session session = {0};
+    if (options->key_file == NULL) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "could not open the repository: name its key with --key-file or FORTRESS_KEY_FILE");
+    }
+    if (fx_repository_key_load(options->key_file, &session.key, err) != FX_OK) {
+        return err->code;
+    }
+    if (fx_repository_open(options->repo, session.key, &session.repository, err) != FX_OK) {
+        fx_repository_key_free(session.key);
+        return fx_err_wrap(err, "opening the repository \"%.150s\"", options->repo);
+    }
+    *out_session = session;
+    return FX_OK;
+}
+
+void
+fx_session_close(fx_session *session)
+{
+    fx_repository_free(FX_TAKE(session->repository));
+    fx_repository_key_free(FX_TAKE(session->key));
+}
+
+fx_json *
+fx_snapshot_json(const fx_snapshot *snapshot)
+{
+    char when[FX_WALL_TEXT_BYTES];
+    fx_err err = {0};
+    fx_json *json = fx_json_object();
+    fx_json_set_text(json, "id", snapshot->id);
+    fx_json_set_text(json, "host", snapshot->host.text);
+    fx_json_set_text(json, "source", snapshot->source);
+    fx_json_set_text(json, "kind", snapshot->kind);
+    fx_wall_format(snapshot->began, when);
+    fx_json_set_text(json, "began", when);
+    fx_wall_format(snapshot->ended, when);
+    fx_json_set_text(json, "ended", when);
+    fx_json_set_int(json, "file_count", (int64_t)snapshot->file_count);
+    fx_json_set_int(json, "size_bytes", (int64_t)snapshot->size_bytes);
+    fx_json_set_int(json, "added_bytes", (int64_t)snapshot->added_bytes);
+    fx_json_set_int(json, "snapshot_warning_count", snapshot->warning_count);
+    fx_json *note = NULL;
+    if (snapshot->note[0] != '\0' &&
+        fx_json_parse((fx_bytes){snapshot->note, strlen(snapshot->note)}, &note, &err) == FX_OK) {
+        fx_json_set(json, "note", note);
+    }
+    return json;
+}

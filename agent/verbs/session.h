@@ -1,0 +1,19 @@
+/* The repository that a verb works on, opened with its key. */
+#pragma once
+
+#include "agent/verbs/options.h"
+#include "common/json/json.h"
+#include "common/repository/repository.h"
+
+typedef struct fx_session {
+    fx_repository_key *key;
+    fx_repository *repository;
+} fx_session;
+
+/* errors: INVALID (no key file named) and those of loading the key and opening the repository */
+FX_MUST_USE fx_code
+fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err);
+void fx_session_close(fx_session *session);
+
+/* A snapshot as JSON, for events. */
+fx_json *fx_snapshot_json(const fx_snapshot *snapshot);
