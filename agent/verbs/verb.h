@@ -9,7 +9,6 @@
  */
 typedef int (*fx_verb_function)(int argc, char **argv);
 
-#define FX_WITH_REPOSITORY                /* declare all */
 #define FX_VERB(words, function, summary) int function(int argc, char **argv);
 #include "agent/verbs.def"
 #undef FX_VERB

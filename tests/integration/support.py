@@ -13,7 +13,7 @@ import time
 SOURCE = os.environ.get("FORTRESS_SOURCE") or os.path.dirname(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 )
-BIN = os.environ.get("FORTRESS_BIN") or os.path.join(SOURCE, "build/asan/bin")
+BIN = os.path.abspath(os.environ.get("FORTRESS_BIN") or os.path.join(SOURCE, "build/asan/bin"))
 AGENT = os.path.join(BIN, "fortress-agent")
 COORDINATOR = os.path.join(BIN, "fortress-coordinator")
 OPERATOR = os.path.join(BIN, "fortress")
