@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -75,19 +74,17 @@ rank_of(const fx_coordinator_config *config)
     return rank;
 }
 
-static fx_code
-set_self(fx_daemon *daemon, fx_err *err)
+static void
+set_self(fx_daemon *daemon)
 {
     daemon->self = (fx_candidate){
         .name = fx_name_of(daemon->config->name),
         .region = fx_name_of(daemon->config->region),
         .rank = rank_of(daemon->config),
     };
-    if (getrandom(daemon->self.incarnation, FX_INCARNATION_BYTES, 0) != FX_INCARNATION_BYTES) {
-        return fx_fail_errno(err, errno, "could not draw random bytes");
-    }
-    daemon->started = fx_clock_wall();
-    return FX_OK;
+    fx_name cluster = fx_name_of(daemon->config->cluster);
+    fx_link_sender_init(&daemon->sender, &cluster, &daemon->self.name, fx_clock_wall());
+    memcpy(daemon->self.incarnation, daemon->sender.incarnation, FX_INCARNATION_BYTES);
 }
 
 /* Two with one name would both believe that they are the other's later life. */
@@ -117,19 +114,6 @@ lock_state(const fx_coordinator_config *config, int *out_fd, fx_err *err)
  */
 
 static fx_code
-endorse_door(
-    void *ctx,
-    size_t index,
-    fx_bytes order,
-    fx_mono deadline,
-    unsigned char out_signature[FX_SIGN_BYTES],
-    fx_err *err)
-{
-    const fx_daemon *daemon = ctx;
-    return fx_link_endorse(daemon->link, index, order, deadline, out_signature, err);
-}
-
-static fx_code
 open_executor(fx_daemon *daemon, fx_err *err)
 {
     const fx_coordinator_config *config = daemon->config;
@@ -146,7 +130,7 @@ open_executor(fx_daemon *daemon, fx_err *err)
         .doors =
             {
                 .ctx = daemon,
-                .endorse = endorse_door,
+                .endorse = fx_run_endorse,
                 .redirect = fx_run_redirect,
                 .validate = fx_run_validate,
             },
@@ -196,30 +180,35 @@ static fx_code
 open_link(fx_daemon *daemon, fx_err *err)
 {
     const fx_coordinator_config *config = daemon->config;
-    fx_link_peer peers[FX_COORDINATOR_MAX];
-    for (unsigned i = 0; i < config->peers_count; i++) {
-        peers[i] = (fx_link_peer){fx_name_of(config->peers[i].name), config->peers[i].url};
+    const fx_wire_tls tls = {
+        .ca_file = config->tls->ca,
+        .certificate_file = config->tls->certificate,
+        .key_file = config->tls->key,
+    };
+    for (size_t i = 0; i < daemon->executor.peer_count; i++) {
+        fx_peer_options peer = {
+            .loop = daemon->loop,
+            .sender = &daemon->sender,
+            .url = config->peers[i].url,
+            .tls = tls,
+            .name = daemon->executor.peers[i].name,
+            .region = daemon->executor.peers[i].region,
+            .log = &daemon->log,
+        };
+        if (fx_peer_open(&peer, &daemon->peers[i], err) != FX_OK) {
+            return fx_err_wrap(err, "peer %s", config->peers[i].name);
+        }
     }
-    fx_link_options options = {
+    fx_listener_options listener = {
         .loop = daemon->loop,
+        .sender = &daemon->sender,
         .url = config->listen->agents,
-        .tls =
-            {
-                .ca_file = config->tls->ca,
-                .certificate_file = config->tls->certificate,
-                .key_file = config->tls->key,
-            },
-        .cluster = fx_name_of(config->cluster),
-        .self = daemon->self.name,
-        .started = daemon->started,
-        .peers = peers,
-        .peer_count = config->peers_count,
-        .on_message = fx_run_take_message,
+        .tls = tls,
+        .handler = fx_run_take_message,
         .ctx = daemon,
         .log = &daemon->log,
     };
-    memcpy(options.incarnation, daemon->self.incarnation, FX_INCARNATION_BYTES);
-    return fx_link_open(&options, &daemon->link, err);
+    return fx_listener_open(&listener, &daemon->listener, err);
 }
 
 static fx_code
@@ -262,15 +251,17 @@ stop(void *ctx)
         fx_loop_timer_stop(daemon->timers[i]);
     }
     fx_catalog_stop(daemon->catalog);
-    fx_link_close(daemon->link);
+    fx_listener_free(daemon->listener);
+    daemon->listener = NULL;
     fx_loop_stop(daemon->loop);
 }
 
 static fx_code
 open_all(fx_daemon *daemon, fx_err *err)
 {
-    if (set_self(daemon, err) != FX_OK || open_executor(daemon, err) != FX_OK ||
-        fx_run_looks_open(daemon, err) != FX_OK || fx_run_store_open(daemon, err) != FX_OK) {
+    set_self(daemon);
+    if (open_executor(daemon, err) != FX_OK || fx_run_looks_open(daemon, err) != FX_OK ||
+        fx_run_dns_open(daemon, err) != FX_OK || fx_run_store_open(daemon, err) != FX_OK) {
         return err->code;
     }
     open_fleet(daemon);
@@ -284,11 +275,18 @@ static void
 close_all(fx_daemon *daemon)
 {
     fx_api_free(daemon->api);
+    fx_listener_free(daemon->listener);
+    for (size_t i = 0; i < FX_COORDINATOR_MAX; i++) {
+        fx_peer_free(daemon->peers[i]); /* ends what workers wait for */
+        daemon->peers[i] = NULL;
+    }
     fx_loop_free(daemon->loop); /* waits for what runs on worker threads */
-    fx_link_free(daemon->link);
     fx_catalog_free(daemon->catalog);
     fx_run_store_close(daemon->store);
     fx_fleet_free(daemon->fleet);
+    for (size_t i = 0; i < FX_SERVICE_MAX; i++) {
+        fx_dns_free(daemon->dns[i]);
+    }
     fx_sign_key_free(daemon->key);
     for (size_t i = 0; i < FX_COORDINATOR_MAX; i++) {
         fx_verify_key_free(daemon->peer_keys[i]);

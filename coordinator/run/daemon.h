@@ -8,10 +8,12 @@
 #include "coordinator/api/api.h"
 #include "coordinator/catalog/catalog.h"
 #include "coordinator/core/decide.h"
+#include "coordinator/dns/dns.h"
 #include "coordinator/fleet/fleet.h"
+#include "coordinator/fleet/listener.h"
+#include "coordinator/fleet/peer.h"
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/plan/executor.h"
-#include "coordinator/run/link.h"
 
 enum {
     FX_RUN_POLL_MS = 500,
@@ -41,7 +43,7 @@ typedef struct fx_run_look {
 /* Leases that one transaction renews. */
 typedef struct fx_run_batch {
     fx_daemon *daemon;
-    fx_link_message *messages[FX_LEDGER_RENEW_MAX];
+    fx_listener_message *messages[FX_LEDGER_RENEW_MAX];
     fx_lease leases[FX_LEDGER_RENEW_MAX];
     size_t count;
     fx_revision revision;
@@ -54,11 +56,13 @@ struct fx_daemon {
     fx_log log;
     fx_policy policy;
     fx_candidate self;
-    fx_wall started;
     fx_service *wanted;
     size_t wanted_count;
     fx_loop *loop;
-    fx_link *link;
+    fx_link_sender sender;
+    fx_listener *listener;
+    fx_peer *peers[FX_COORDINATOR_MAX]; /* as in the executor */
+    fx_dns *dns[FX_SERVICE_MAX];        /* as in `wanted`; NULL: no name */
     fx_run_store *store;
     fx_ledger_door ledger_door;
     fx_sign_key *key;
@@ -88,7 +92,7 @@ struct fx_daemon {
     bool leading_in_flight;
     fx_mono beat_at;
     uint64_t leader_term; /* last told in the log */
-    fx_link_message *waiting[FX_LEDGER_RENEW_MAX];
+    fx_listener_message *waiting[FX_LEDGER_RENEW_MAX];
     size_t waiting_count;
     fx_run_batch batch; /* the worker's while `is_renewing` */
     bool is_renewing;
@@ -112,7 +116,7 @@ struct fx_daemon {
 };
 
 /* reports.c */
-void fx_run_take_message(void *ctx, fx_link_message *message);
+void fx_run_take_message(void *ctx, fx_listener_message *message);
 void fx_run_renew(fx_daemon *daemon);
 void fx_run_drop_waiting(fx_daemon *daemon);
 
@@ -121,9 +125,17 @@ void fx_run_poll(void *ctx);
 void fx_run_tick(void *ctx);
 void fx_run_digest(void *ctx);
 
-/* doors.c: what the executor uses, and looking at members. */
+/* doors.c: what the executor uses, on worker threads, and looking at members. */
+fx_code fx_run_endorse(
+    void *ctx,
+    size_t index,
+    fx_bytes order,
+    fx_mono deadline,
+    unsigned char out_signature[FX_SIGN_BYTES],
+    fx_err *err);
 fx_code fx_run_redirect(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
 fx_code fx_run_validate(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
+FX_MUST_USE fx_code fx_run_dns_open(fx_daemon *daemon, fx_err *err);
 FX_MUST_USE fx_code fx_run_looks_open(fx_daemon *daemon, fx_err *err);
 void fx_run_look_at_members(void *ctx);
 

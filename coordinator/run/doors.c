@@ -7,7 +7,9 @@
 #include "common/pg/pg.h"
 #include "coordinator/run/daemon.h"
 
-enum { LOOK_MS = 1000, CONNINFO_MAX_BYTES = 1024 };
+enum { LOOK_MS = 1000, CONNINFO_MAX_BYTES = 1024, ADDRESS_BYTES = 64 };
+_Static_assert(sizeof(((fx_member *)0)->address) == ADDRESS_BYTES, "a member's address fits");
+_Static_assert((int)FX_DNS_ADDRESS_MAX_BYTES <= (int)ADDRESS_BYTES, "a resolved address fits");
 
 static const fx_coordinator_service *
 find_service(const fx_daemon *daemon, const fx_name *name)
@@ -118,20 +120,56 @@ fx_run_looks_open(fx_daemon *daemon, fx_err *err)
 /* ---- DNS and validation
  * ------------------------------------------------------------------------------------ */
 
+static fx_dns *
+dns_of(const fx_daemon *daemon, const fx_service *service)
+{
+    for (size_t i = 0; i < daemon->wanted_count; i++) {
+        if (fx_same(&daemon->wanted[i].name, &service->name)) {
+            return daemon->dns[i];
+        }
+    }
+    return NULL;
+}
+
+static const fx_member *
+primary_of(const fx_service *service)
+{
+    for (size_t i = 0; i < service->member_count; i++) {
+        if (fx_same(&service->members[i].host, &service->primary)) {
+            return &service->members[i];
+        }
+    }
+    return NULL;
+}
+
+fx_code
+fx_run_dns_open(fx_daemon *daemon, fx_err *err)
+{
+    for (size_t i = 0; i < daemon->wanted_count; i++) {
+        const fx_coordinator_service *config = find_service(daemon, &daemon->wanted[i].name);
+        FX_ASSERT(config != NULL);
+        if (config->dns != NULL && fx_dns_open(config->dns, &daemon->dns[i], err) != FX_OK) {
+            return fx_err_wrap(err, "dns of service %s", config->name);
+        }
+    }
+    return FX_OK;
+}
+
 fx_code
 fx_run_redirect(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err)
 {
     const fx_daemon *daemon = ctx;
-    const fx_coordinator_service *config = find_service(daemon, &service->name);
-    (void)deadline;
-    if (config == NULL) {
+    const fx_member *primary = primary_of(service);
+    if (find_service(daemon, &service->name) == NULL || primary == NULL) {
         return fx_fail(
-            err, FX_ERR_NOT_FOUND, "service %s is not in the configuration", service->name.text);
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not redirect %s: this coordinator's configuration does not have it",
+            service->name.text);
     }
-    if (config->dns == NULL) {
-        return FX_OK;
-    }
-    return fx_fail(err, FX_ERR_UNSUPPORTED, "could not redirect %s", service->name.text);
+    fx_dns *dns = dns_of(daemon, service);
+    const char *const addresses[] = {primary->address};
+    return dns == NULL ? FX_OK : fx_dns_set(dns, addresses, 1, service->epoch.value, deadline, err);
 }
 
 /* A transaction id is given, and its commit written, only by a primary. */
@@ -145,29 +183,168 @@ write_probe(const char *conninfo, fx_mono deadline, fx_err *err)
     return fx_pg_exec(conn, "SELECT pg_catalog.pg_current_xact_id()", deadline, err);
 }
 
+/* The address that the name gives now; the primary's own where there is no name. */
+static fx_code
+resolve(
+    const fx_daemon *daemon,
+    const fx_service *service,
+    const fx_member *primary,
+    fx_mono deadline,
+    char out_address[ADDRESS_BYTES],
+    fx_err *err)
+{
+    fx_dns *dns = dns_of(daemon, service);
+    fx_dns_records records = {0};
+    if (dns == NULL) {
+        memcpy(out_address, primary->address, sizeof primary->address);
+        return FX_OK;
+    }
+    if (fx_dns_get(dns, deadline, &records, err) != FX_OK) {
+        return err->code;
+    }
+    if (records.addresses_count == 0 || records.epoch != service->epoch.value) {
+        return fx_fail(
+            err,
+            FX_ERR_CONFLICT,
+            "the name of %s gives %u addresses of epoch %llu",
+            service->name.text,
+            records.addresses_count,
+            (unsigned long long)records.epoch);
+    }
+    memcpy(out_address, records.addresses[0], FX_DNS_ADDRESS_MAX_BYTES);
+    return FX_OK;
+}
+
 fx_code
 fx_run_validate(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err)
 {
     const fx_daemon *daemon = ctx;
     const fx_coordinator_service *config = find_service(daemon, &service->name);
-    const fx_member *member = NULL;
-    for (size_t i = 0; i < service->member_count; i++) {
-        if (fx_same(&service->members[i].host, &service->primary)) {
-            member = &service->members[i];
-        }
-    }
-    if (config == NULL || member == NULL) {
+    const fx_member *primary = primary_of(service);
+    if (config == NULL || primary == NULL) {
         return fx_fail(
-            err, FX_ERR_NOT_FOUND, "service %s is not in the configuration", service->name.text);
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not validate %s: this coordinator's configuration does not have it",
+            service->name.text);
     }
     if (config->probe_conninfo == NULL) {
         return FX_OK; /* the agent's own report said that it takes writes */
     }
     char conninfo[CONNINFO_MAX_BYTES];
-    if (make_conninfo(config->probe_conninfo, member->address, NULL, member->port, conninfo, err) !=
-            FX_OK ||
+    char address[ADDRESS_BYTES];
+    if (resolve(daemon, service, primary, deadline, address, err) != FX_OK ||
+        make_conninfo(
+            config->probe_conninfo,
+            config->dns != NULL ? config->dns->name : address,
+            address,
+            primary->port,
+            conninfo,
+            err) != FX_OK ||
         write_probe(conninfo, deadline, err) != FX_OK) {
         return fx_err_wrap(err, "writing to %s as a client would", service->name.text);
     }
     return FX_OK;
+}
+
+/* ---- endorsements: a worker waits for what the loop asks
+ * ---------------------------------------------------- */
+
+/* Owned by two: the worker that waits, and the loop. The last one frees it. */
+typedef struct ask {
+    fx_monitor monitor;
+    const fx_daemon *daemon;
+    size_t peer;
+    unsigned char order[FX_ORDER_MAX_BYTES];
+    size_t order_bytes;
+    bool abandoned; /* the worker is gone */
+    bool answered;
+    unsigned char signature[FX_SIGN_BYTES];
+    fx_err err;
+} ask;
+
+static void
+ask_free(ask *of)
+{
+    fx_monitor_deinit(&of->monitor);
+    free(of);
+}
+
+static void
+asked(void *ctx, const fx_endorsement *endorsement, const fx_err *err)
+{
+    ask *of = ctx;
+    fx_monitor_lock(&of->monitor);
+    if (endorsement != NULL) {
+        memcpy(of->signature, endorsement->signature, FX_SIGN_BYTES);
+    } else {
+        of->err = *err;
+    }
+    of->answered = true;
+    bool alone = of->abandoned;
+    fx_monitor_wake(&of->monitor);
+    fx_monitor_unlock(&of->monitor);
+    if (alone) {
+        ask_free(of);
+    }
+}
+
+static void
+begin_to_ask(void *ctx)
+{
+    ask *of = ctx;
+    fx_err err = {0};
+    fx_bytes order = {.data = of->order, .size_bytes = of->order_bytes};
+    if (of->daemon->stopping) {
+        fx_ignore(fx_fail(&err, FX_ERR_CANCELLED, "this coordinator stops"), "told below");
+        asked(of, NULL, &err);
+        return;
+    }
+    if (fx_peer_endorse(of->daemon->peers[of->peer], order, asked, of, &err) != FX_OK) {
+        asked(of, NULL, &err);
+    }
+}
+
+fx_code
+fx_run_endorse(
+    void *ctx,
+    size_t index,
+    fx_bytes order,
+    fx_mono deadline,
+    unsigned char out_signature[FX_SIGN_BYTES],
+    fx_err *err)
+{
+    const fx_daemon *daemon = ctx;
+    FX_ASSERT(order.size_bytes <= FX_ORDER_MAX_BYTES);
+    ask *of = calloc(1, sizeof *of);
+    FX_ASSERT(of != NULL);
+    fx_monitor_init(&of->monitor);
+    of->daemon = daemon;
+    of->peer = index;
+    memcpy(of->order, order.data, order.size_bytes);
+    of->order_bytes = order.size_bytes;
+    fx_loop_post(daemon->loop, begin_to_ask, of);
+    fx_monitor_lock(&of->monitor);
+    bool in_time = true;
+    while (!of->answered && in_time) {
+        in_time = fx_monitor_wait_until(&of->monitor, deadline);
+    }
+    bool answered = of->answered;
+    of->abandoned = !answered;
+    fx_monitor_unlock(&of->monitor);
+    if (!answered) {
+        return fx_fail(
+            err,
+            FX_ERR_TIMEOUT,
+            "%s did not say in time whether it signs",
+            daemon->executor.peers[index].name.text);
+    }
+    fx_code code = of->err.code;
+    if (code == FX_OK) {
+        memcpy(out_signature, of->signature, FX_SIGN_BYTES);
+    } else {
+        *err = of->err;
+    }
+    ask_free(of);
+    return code;
 }

@@ -301,6 +301,6 @@ fx_run_digest(void *ctx)
         return;
     }
     for (size_t i = 0; i < daemon->executor.peer_count && !daemon->stopping; i++) {
-        fx_link_send_digest(daemon->link, i, fx_buf_bytes(&digest));
+        fx_peer_send_digest(daemon->peers[i], fx_buf_bytes(&digest));
     }
 }

@@ -107,7 +107,8 @@ fill_orders(reply_room *room)
 
 /* `granted`: the lease record that was committed for this very request, or NULL. */
 static void
-answer(fx_daemon *daemon, fx_link_message *message, const fx_lease *granted, const char *refused)
+answer(
+    fx_daemon *daemon, fx_listener_message *message, const fx_lease *granted, const char *refused)
 {
     fx_name name = fx_name_of(message->envelope->sender);
     fx_mono now = fx_clock_mono();
@@ -133,7 +134,7 @@ answer(fx_daemon *daemon, fx_link_message *message, const fx_lease *granted, con
     fortress__link__envelope__init(&envelope);
     envelope.body_case = FORTRESS__LINK__ENVELOPE__BODY_REPORT_REPLY;
     envelope.report_reply = reply;
-    fx_link_reply(message, &envelope);
+    fx_listener_reply(message, &envelope);
     free(room);
 }
 
@@ -248,7 +249,7 @@ fx_run_renew(fx_daemon *daemon)
     batch->daemon = daemon;
     batch->count = 0;
     for (size_t i = 0; i < daemon->waiting_count; i++) {
-        fx_link_message *message = daemon->waiting[i];
+        fx_listener_message *message = daemon->waiting[i];
         fx_name host = fx_name_of(message->envelope->sender);
         fx_renewal renewal = decide_renewal(daemon, &host);
         if (renewal.act == FX_RENEWAL_RENEW) {
@@ -363,14 +364,14 @@ note_snapshots(fx_daemon *daemon, const fx_name *host, const Fortress__Link__Rep
 }
 
 static void
-take_report(fx_daemon *daemon, fx_link_message *message)
+take_report(fx_daemon *daemon, fx_listener_message *message)
 {
     const fx_host_view *host = NULL;
     fx_err err = {0};
     if (!daemon->has_ledger) {
         fx_ignore(
             fx_fail(&err, FX_ERR_BUSY, "this coordinator has not read the ledger yet"), "sent");
-        fx_link_refuse(message, &err);
+        fx_listener_refuse(message, &err);
         return;
     }
     if (fx_fleet_hear_report(daemon->fleet, message->envelope, message->arrived, &host, &err) !=
@@ -381,7 +382,7 @@ take_report(fx_daemon *daemon, fx_link_message *message)
             "report.refused",
             FX_STR("host", message->envelope->sender),
             FX_ERR_FIELD(&err));
-        fx_link_refuse(message, &err);
+        fx_listener_refuse(message, &err);
         return;
     }
     note_snapshots(daemon, &host->host, message->envelope->report);
@@ -395,7 +396,7 @@ take_report(fx_daemon *daemon, fx_link_message *message)
 }
 
 static void
-take_digest(fx_daemon *daemon, fx_link_message *message)
+take_digest(fx_daemon *daemon, fx_listener_message *message)
 {
     fx_err err = {0};
     if (fx_fleet_hear_digest(daemon->fleet, message->envelope, message->arrived, &err) != FX_OK) {
@@ -405,7 +406,7 @@ take_digest(fx_daemon *daemon, fx_link_message *message)
             "digest.refused",
             FX_STR("peer", message->envelope->sender),
             FX_ERR_FIELD(&err));
-        fx_link_refuse(message, &err);
+        fx_listener_refuse(message, &err);
         return;
     }
     Fortress__Link__DigestReply reply;
@@ -415,7 +416,7 @@ take_digest(fx_daemon *daemon, fx_link_message *message)
     fortress__link__envelope__init(&envelope);
     envelope.body_case = FORTRESS__LINK__ENVELOPE__BODY_DIGEST_REPLY;
     envelope.digest_reply = &reply;
-    fx_link_reply(message, &envelope);
+    fx_listener_reply(message, &envelope);
 }
 
 /* ---- endorsing
@@ -423,7 +424,7 @@ take_digest(fx_daemon *daemon, fx_link_message *message)
 
 typedef struct endorse_job {
     fx_daemon *daemon;
-    fx_link_message *message;
+    fx_listener_message *message;
     bool is_signed;
     unsigned char signature[FX_SIGN_BYTES];
     fx_err err;
@@ -508,17 +509,17 @@ endorsed(void *ctx)
     fortress__link__envelope__init(&envelope);
     envelope.body_case = FORTRESS__LINK__ENVELOPE__BODY_ENDORSE_REPLY;
     envelope.endorse_reply = &reply;
-    fx_link_reply(job->message, &envelope);
+    fx_listener_reply(job->message, &envelope);
     free(job);
 }
 
 static void
-take_endorse_request(fx_daemon *daemon, fx_link_message *message)
+take_endorse_request(fx_daemon *daemon, fx_listener_message *message)
 {
     if (daemon->endorsing_count == FX_RUN_ENDORSE_MAX) {
         fx_err err = {0};
         fx_ignore(fx_fail(&err, FX_ERR_BUSY, "this coordinator signs enough already"), "sent");
-        fx_link_refuse(message, &err);
+        fx_listener_refuse(message, &err);
         return;
     }
     endorse_job *job = calloc(1, sizeof *job);
@@ -530,7 +531,7 @@ take_endorse_request(fx_daemon *daemon, fx_link_message *message)
 }
 
 void
-fx_run_take_message(void *ctx, fx_link_message *message)
+fx_run_take_message(void *ctx, fx_listener_message *message)
 {
     fx_daemon *daemon = ctx;
     fx_monitor_lock(&daemon->monitor);

@@ -199,9 +199,11 @@ world_switching_over(const char *to)
         .revision = {95},
         .id = {"switchover-1"},
         .service = fx_name_of("orders-db"),
-        .to_host = to == NULL ? (fx_name){0} : fx_name_of(to),
         .requested_by = fx_name_of("alice"),
     };
+    if (to != NULL) {
+        w->ledger.requests[0].to_host = fx_name_of(to);
+    }
     return w;
 }
 
