@@ -475,21 +475,29 @@ fx_service_start(fx_service *service, fx_err *err)
 }
 
 void
-fx_service_free(fx_service *service)
+fx_service_stop(fx_service *service)
 {
-    if (service == NULL) {
-        return;
-    }
     fx_monitor_lock(&service->monitor);
     service->stopping = true;
     fx_monitor_wake(&service->monitor);
     fx_monitor_unlock(&service->monitor);
     if (service->has_lease_thread) {
         (void)pthread_join(service->lease_thread, NULL);
+        service->has_lease_thread = false;
     }
     if (service->has_step_thread) {
         (void)pthread_join(service->step_thread, NULL);
+        service->has_step_thread = false;
     }
+}
+
+void
+fx_service_free(fx_service *service)
+{
+    if (service == NULL) {
+        return;
+    }
+    fx_service_stop(service);
     fx_monitor_deinit(&service->monitor);
     free(service);
 }

@@ -49,7 +49,8 @@ fx_service_open(const fx_service_options *options, fx_service **out_service, fx_
 /* Begins to work; a guard that runs already is adopted. */
 FX_MUST_USE fx_code fx_service_start(fx_service *service, fx_err *err);
 
-/* Ends the threads; guard and server run on. */
+/* Ends the threads, and orders that wait with TIMEOUT; guard and server run on. */
+void fx_service_stop(fx_service *service);
 void fx_service_free(fx_service *service);
 FX_DEFINE_AUTO(fx_service);
 
