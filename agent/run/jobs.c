@@ -187,12 +187,13 @@ work(void *ctx)
     fx_err err;
     fx_snapshot snapshot;
     if (run_begun(one, &snapshot, &err) != FX_OK) {
-        FX_LOG(
+        fx_log_write(
             one->owner->log,
             err.code == FX_ERR_CANCELLED ? FX_WARN : FX_ERROR,
             "backup.failed",
             FX_STR("job", one->config->name),
-            FX_ERR_FIELD(&err));
+            FX_ERR_FIELD(&err),
+            FX_FIELD_LAST);
     }
 }
 

@@ -207,13 +207,14 @@ finish(void *ctx)
     record.output = one->output;
     record.started_wall_ns = one->started.ns;
     record.finished_wall_ns = fx_clock_wall().ns;
-    FX_LOG(
+    fx_log_write(
         agent->log,
         one->code == FX_OK ? FX_INFO : FX_ERROR,
         "order.ended",
         FX_STR("order", one->order->id),
         FX_STR("result", one->code == FX_OK ? "done" : fx_code_name(one->code)),
-        FX_STR("detail", one->detail));
+        FX_STR("detail", one->detail),
+        FX_FIELD_LAST);
     if (put_record(agent, one->order, &record, &err) != FX_OK) {
         FX_LOG(agent->log, ERROR, "order.not_recorded", FX_ERR_FIELD(&err));
     }
