@@ -459,17 +459,22 @@ add_position_evidence(
     }
 }
 
+typedef struct succession {
+    fx_fence_proof proof;
+    const fx_member *successor;
+    char reason[FX_REASON_BYTES];
+} succession;
+
 static void
 take_over(
     const fx_situation *situation,
     const fx_service *service,
     const fx_plan *plan,
-    fx_fence_proof proof,
-    const fx_member *successor,
-    const char *reason,
+    const succession *next,
     fx_commands *commands)
 {
-    fx_command *command = commit_plan(situation, service, plan, reason, commands);
+    const fx_member *successor = next->successor;
+    fx_command *command = commit_plan(situation, service, plan, next->reason, commands);
     if (command == NULL) {
         return;
     }
@@ -477,15 +482,15 @@ take_over(
     fx_epoch epoch = {.value = service->epoch.value + 1};
     fx_decision *decision = fx_command_decision(situation, command, "take over", &plan->id);
     fx_text text = fx_text_on(command->reason, sizeof command->reason);
-    fx_text_add(&text, proof_text(proof));
+    fx_text_add(&text, proof_text(next->proof));
     fx_text_add(&text, " (");
     fx_text_add_ms(&text, fx_mono_since(situation->now, old.seen_since));
     fx_text_add(&text, ")");
     fx_evidence_add(decision, NULL, &plan->from_host, command->reason);
     add_position_evidence(situation, service, decision);
 
-    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(proof));
-    pass_step(situation, &command->plan, FX_STEP_TAKE_OVER, reason);
+    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(next->proof));
+    pass_step(situation, &command->plan, FX_STEP_TAKE_OVER, next->reason);
     command->plan.to_host = successor->host;
     command->plan.to_epoch = epoch;
 
@@ -541,10 +546,10 @@ fence_and_take_over(
         wait_for_fence(situation, service, plan, step, commands);
         return;
     }
-    char reason[FX_REASON_BYTES] = "";
-    const fx_member *successor = choose_successor(situation, service, plan, step, reason);
-    if (successor != NULL) {
-        take_over(situation, service, plan, proof, successor, reason, commands);
+    succession next = {.proof = proof};
+    next.successor = choose_successor(situation, service, plan, step, next.reason);
+    if (next.successor != NULL) {
+        take_over(situation, service, plan, &next, commands);
     } else if (step->kind == FX_STEP_FENCE) {
         record_fence(situation, service, plan, proof, commands);
     }

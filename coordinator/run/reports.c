@@ -462,7 +462,7 @@ endorse_order(endorse_job *job, fx_ledger *ledger, fx_err *err)
         return fx_fail(err, FX_ERR_DENIED, "%s", refused);
     }
     FX_BUF_AUTO bytes;
-    fx_buf_init(&bytes, 2 * FX_ORDER_MAX_BYTES);
+    fx_buf_init(&bytes, (size_t)2 * FX_ORDER_MAX_BYTES);
     if (fx_order_signed_bytes(order, &bytes, err) != FX_OK) {
         return err->code;
     }
