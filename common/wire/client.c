@@ -450,7 +450,7 @@ fx_wire_client_call(
         fx_wire_duty_set_due(&client->duty, deadline);
         fx_monitor_lock(&client->monitor);
         code = client->connected && !is_over(client) ? FX_OK
-                                                      : connect_by(client, connect_by_time, err);
+                                                     : connect_by(client, connect_by_time, err);
     }
     if (code == FX_OK) {
         code = exchange(client, request, reply, err);

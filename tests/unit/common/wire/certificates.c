@@ -1,12 +1,15 @@
-#include "certificates.h"
+#include "tests/unit/common/wire/certificates.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
+#include <sys/stat.h>
 
 enum { VERSION_3 = 2, DAY_S = 86400 };
 
@@ -121,4 +124,35 @@ test_certificate_make(
     (void)fclose(out);
     X509_free(certificate);
     EVP_PKEY_free(key);
+}
+
+void
+test_signing_key_make(const char *folder, const char *file)
+{
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    FX_ASSERT(key != NULL);
+    mode_t before = umask(077); /* a private key that others may read is refused */
+    FILE *out = open_file(folder, file, "key");
+    (void)umask(before);
+    int result = PEM_write_PrivateKey(out, key, NULL, NULL, 0, NULL, NULL);
+    FX_ASSERT(result == 1);
+    (void)fclose(out);
+    out = open_file(folder, file, "pub");
+    result = PEM_write_PUBKEY(out, key);
+    FX_ASSERT(result == 1);
+    (void)fclose(out);
+    EVP_PKEY_free(key);
+}
+
+void
+test_folder_remove(const char *folder)
+{
+    DIR *open = opendir(folder);
+    FX_ASSERT(open != NULL);
+    for (const struct dirent *at = readdir(open); at != NULL; at = readdir(open)) {
+        (void)unlinkat(dirfd(open), at->d_name, 0); /* "." and ".." stay */
+    }
+    (void)closedir(open);
+    int result = rmdir(folder);
+    FX_ASSERT(result == 0);
 }

@@ -16,3 +16,9 @@ void test_certificate_make(
     const char *file,
     const char *role,
     const char *name);
+
+/* Writes an Ed25519 pair: FOLDER/FILE.key and FOLDER/FILE.pub. */
+void test_signing_key_make(const char *folder, const char *file);
+
+/* Removes a folder of mkdtemp() and the files in it. */
+void test_folder_remove(const char *folder);

@@ -14,9 +14,9 @@
 #include <arpa/inet.h>
 #include <sys/socket.h>
 
-#include "certificates.h"
 #include "common/base/clock.h"
 #include "common/wire/wire.h"
+#include "tests/unit/common/wire/certificates.h"
 
 enum { MESSAGE_MAX = 65536, CLIENTS = 6, ROUNDS = 20, PATH_BYTES = 256, URL_BYTES = 64 };
 
@@ -603,25 +603,8 @@ static int
 remove_certificates(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "ca.pem",
-        "other.pem",
-        "coord.pem",
-        "coord.key",
-        "false_coord.pem",
-        "false_coord.key",
-        "db1.pem",
-        "db1.key",
-        "db2.pem",
-        "db2.key",
-        "stranger.pem",
-        "stranger.key"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        char path[PATH_BYTES];
-        (void)snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
-        (void)unlink(path);
-    }
-    return rmdir(folder);
+    test_folder_remove(folder);
+    return 0;
 }
 
 int
