@@ -1,8 +1,8 @@
 /*
- * How messages lie on the wire: Scalability Protocols over TLS, REQ and REP, so that any nng peer
- * can speak to us. Inside common/wire only. We frame by ourselves over nng's streams: the sockets
+ * How messages lie on the wire: Scalability Protocols over TLS, REQ and REP, as nng frames them
+ * itself. Inside common/wire only. We frame by ourselves over nng's streams: the sockets
  * of nng 1.5 wedge for good when a connection breaks while a message is between two steps of its
- * sending, and their accept loop can end (measured; docs/architecture.md). source: nanomsg RFC "SP
+ * sending (seen under load); by their source the accept loop can end too. source: nanomsg RFC "SP
  * over TCP", REQ/REP version 0
  */
 #pragma once
