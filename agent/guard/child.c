@@ -59,6 +59,7 @@ become(
 {
     sigset_t none;
     (void)sigemptyset(&none);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a forked child has one thread
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL); // NOLINT(cert-err33-c): SIGPIPE can be reset everywhere
     int null = open("/dev/null", O_RDONLY);

@@ -23,7 +23,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 
-enum { CLIENT_MAX = 8, LEFTOVER_MAX_S = 30 };
+enum { CLIENT_MAX = 8, LEFTOVER_MAX_MS = 30000 };
 
 typedef struct client {
     int fd; /* -1: free */
@@ -501,6 +501,7 @@ open_descriptors(guard *self, fx_err *err)
     (void)sigaddset(&signals, SIGCHLD);
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGINT);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the guard has one thread
     if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0) {
         return fx_fail_errno(err, errno, "could not block signals");
     }
@@ -535,7 +536,7 @@ listen_now(guard *self, fx_err *err)
 static fx_code
 clean_leftovers(guard *self, fx_err *err)
 {
-    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(LEFTOVER_MAX_S * 1000));
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(LEFTOVER_MAX_MS));
     size_t count = 1;
     size_t killed = 0;
     while (count > 0) {

@@ -63,18 +63,18 @@ take_goal(fx_agent *agent, const Fortress__Link__Goal *message)
         return; /* the ledger names a service that this host's configuration does not */
     }
     fx_err err;
-    fx_service_goal goal;
-    memset(&goal, 0, sizeof goal); /* compared as bytes */
-    goal.known = true;
-    goal.epoch = message->epoch;
-    goal.role = role_of(message->role);
+    fx_service_goal goal = {
+        .known = true,
+        .epoch = message->epoch,
+        .role = role_of(message->role),
+        .upstream_port = message->upstream_port,
+    };
     fx_ignore(
         fx_name_parse(message->primary_host, "host", &goal.primary_host, &err), "none is well");
     fx_ignore(
         fx_name_parse(message->upstream_host, "host", &goal.upstream_host, &err), "none is well");
     (void)snprintf(
         goal.upstream_address, sizeof goal.upstream_address, "%s", message->upstream_address);
-    goal.upstream_port = message->upstream_port;
     fx_service_set_goal(service, &goal);
     bool standby = goal.role == FX_SERVICE_ROLE_STANDBY;
     fx_receivers_set_primary(

@@ -84,6 +84,17 @@ add(const char **argv, size_t *count, const char *word)
     argv[*count] = NULL;
 }
 
+/* posix_spawn does not write to the words; its type is older than const. */
+static char *const *
+words_of(const char *const *argv)
+{
+    union {
+        const char *const *given;
+        char *const *taken;
+    } same = {.given = argv};
+    return same.taken;
+}
+
 static void
 build_argv(const fx_keeper *keeper, const char *argv[ARGUMENT_MAX])
 {
@@ -136,8 +147,7 @@ start_guard(fx_keeper *keeper, fx_err *err)
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
     pid_t pid = 0;
-    result = posix_spawn(
-        &pid, "/proc/self/exe", &actions, &attributes, (char *const *)(uintptr_t)argv, environ);
+    result = posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, words_of(argv), environ);
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)posix_spawnattr_destroy(&attributes);
     if (result != 0) {
@@ -257,7 +267,7 @@ fx_keeper_run(
     char gid[48];
     (void)snprintf(uid, sizeof uid, "--reuid=%u", user.uid);
     (void)snprintf(gid, sizeof gid, "--regid=%u", user.gid);
-    const char *words[ARGUMENT_MAX];
+    const char *words[ARGUMENT_MAX] = {NULL};
     size_t count = 0;
     if (user.change) {
         add(words, &count, "setpriv");
@@ -269,6 +279,7 @@ fx_keeper_run(
     for (size_t i = 0; argv[i] != NULL; i++) {
         add(words, &count, argv[i]);
     }
+    FX_ASSERT(words[0] != NULL);
     int pipe_fds[2];
     if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
         return fx_fail_errno(err, errno, "could not make a pipe");
@@ -283,8 +294,7 @@ fx_keeper_run(
     char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     char *environment[] = {c_locale, path, NULL};
     pid_t pid = 0;
-    result =
-        posix_spawnp(&pid, words[0], &actions, NULL, (char *const *)(uintptr_t)words, environment);
+    result = posix_spawnp(&pid, words[0], &actions, NULL, words_of(words), environment);
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)close(pipe_fds[1]);
     fx_code code = FX_OK;
