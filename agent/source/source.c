@@ -6,12 +6,13 @@ static const fx_source_driver *const drivers[] = {
 #define FX_SOURCE_DRIVER(name) &fx_source_driver_##name,
 #include "agent/source/drivers.def"
 #undef FX_SOURCE_DRIVER
+    NULL,
 };
 
 fx_code
 fx_source_find(const char *kind, const fx_source_driver **out_driver, fx_err *err)
 {
-    for (size_t index = 0; index < sizeof drivers / sizeof *drivers; index++) {
+    for (size_t index = 0; drivers[index] != NULL; index++) {
         const fx_source_driver *driver = drivers[index];
         FX_ASSERT(driver->backup != NULL);
         FX_ASSERT(((driver->abilities & FX_SOURCE_SETTLES) != 0) == (driver->settle != NULL));

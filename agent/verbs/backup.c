@@ -100,7 +100,7 @@ run_backup(const char *kind, const fx_usage *usage, int argc, char **argv)
 {
     fx_options options;
     fx_report report;
-    fx_snapshot snapshot;
+    fx_snapshot snapshot = {0};
     fx_err err = {0};
     int status = 0;
     if (!fx_options_read(argc, argv, usage, &options, &status)) {

@@ -191,8 +191,8 @@ fx_verb_restore(int argc, char **argv)
 {
     fx_options options;
     fx_report report;
-    fx_snapshot snapshot;
-    fx_restore_result result;
+    fx_snapshot snapshot = {0};
+    fx_restore_result result = {0};
     fx_err err = {0};
     int status = 0;
     if (!fx_options_read(argc, argv, &usage, &options, &status)) {

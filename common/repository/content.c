@@ -75,7 +75,7 @@ static fx_code
 add_extent(fx_content *content, const fx_extent *extent, fx_err *err)
 {
     fx_extent *last =
-        content->extent_count == 0 ? NULL : &content->extents[content->extent_count - 1];
+        content->extents == NULL ? NULL : &content->extents[content->extent_count - 1];
     content->size_bytes += extent->size_bytes;
     if (last != NULL && last->is_hole && extent->is_hole) {
         last->size_bytes += extent->size_bytes;
@@ -94,6 +94,7 @@ add_extent(fx_content *content, const fx_extent *extent, fx_err *err)
         content->extents = grown;
         content->extent_room = room;
     }
+    FX_ASSERT(content->extents != NULL);
     content->extents[content->extent_count++] = *extent;
     return FX_OK;
 }

@@ -60,10 +60,13 @@ pool_take(pool *from, size_t count, size_t size_bytes)
     return block->start;
 }
 
-static void
-free_const(const void *data)
+/* The same address without const: for what we own, and for protobuf-c, which only reads it. */
+static void *
+without_const(const void *data)
 {
-    free((void *)(uintptr_t)data);
+    void *same = NULL;
+    memcpy(&same, &data, sizeof(void *));
+    return same;
 }
 
 void
@@ -75,7 +78,7 @@ fx_node_deinit(fx_node *node)
     free(node->link_target);
     for (size_t index = 0; index < node->xattr_count; index++) {
         free(node->xattrs[index].name);
-        free_const(node->xattrs[index].value.data);
+        free(without_const(node->xattrs[index].value.data));
     }
     free(node->xattrs);
     free(node->extents);
@@ -98,11 +101,10 @@ fx_tree_free(fx_tree *tree)
 /* ---- writing
  * --------------------------------------------------------------------------------------- */
 
-/* protobuf-c's views are not const; packing does not write through them. */
 static ProtobufCBinaryData
 view(const void *data, size_t size_bytes)
 {
-    return (ProtobufCBinaryData){.data = (uint8_t *)(uintptr_t)data, .len = size_bytes};
+    return (ProtobufCBinaryData){.data = without_const(data), .len = size_bytes};
 }
 
 static ProtobufCBinaryData
@@ -115,7 +117,7 @@ static Fortress__Tree__Extent **
 pack_extents(pool *memory, const fx_extent *extents, size_t count)
 {
     Fortress__Tree__Extent *items = pool_take(memory, count, sizeof *items);
-    Fortress__Tree__Extent **list = pool_take(memory, count, sizeof *list);
+    Fortress__Tree__Extent **list = pool_take(memory, count, sizeof(void *));
     for (size_t index = 0; index < count; index++) {
         fortress__tree__extent__init(&items[index]);
         items[index].size_bytes = extents[index].size_bytes;
@@ -172,7 +174,7 @@ static void
 pack_xattrs(pool *memory, const fx_node *node, Fortress__Tree__Node *packed)
 {
     Fortress__Tree__Xattr *items = pool_take(memory, node->xattr_count, sizeof *items);
-    packed->xattrs = pool_take(memory, node->xattr_count, sizeof *packed->xattrs);
+    packed->xattrs = pool_take(memory, node->xattr_count, sizeof(void *));
     packed->n_xattrs = node->xattr_count;
     for (size_t index = 0; index < node->xattr_count; index++) {
         const fx_xattr *xattr = &node->xattrs[index];
@@ -585,7 +587,7 @@ unpack_tree(
 {
     FX_BUF_AUTO bytes = {0};
     if (read_bytes(repository, id, &bytes, err) != FX_OK) {
-        return err->code;
+        return fx_err_not_ok(err->code);
     }
     Fortress__Tree__Tree *message =
         fortress__tree__tree__unpack(NULL, bytes.size_bytes, bytes.data);
@@ -608,7 +610,7 @@ read_part(fx_repository *repository, const ProtobufCBinaryData *part, fx_tree *t
     fx_chunk_id id;
     Fortress__Tree__Tree *message = NULL;
     if (take_id(part, &id, err) != FX_OK || unpack_tree(repository, &id, &message, err) != FX_OK) {
-        return err->code;
+        return fx_err_not_ok(err->code);
     }
     fx_code code = message->n_parts > 0 ? bad_tree(err, "parts within parts")
                                         : take_nodes(repository, message, tree, err);
@@ -621,17 +623,19 @@ fx_tree_read(fx_repository *repository, const fx_chunk_id *id, fx_tree **out_tre
 {
     Fortress__Tree__Tree *message = NULL;
     if (unpack_tree(repository, id, &message, err) != FX_OK) {
-        return err->code;
+        return fx_err_not_ok(err->code);
     }
-    FX_AUTO(fx_tree) tree = calloc(1, sizeof *tree);
+    fx_tree *tree = calloc(1, sizeof *tree);
     FX_ASSERT(tree != NULL);
     fx_code code = take_nodes(repository, message, tree, err);
     for (size_t index = 0; index < message->n_parts && code == FX_OK; index++) {
         code = read_part(repository, &message->parts[index], tree, err);
     }
     fortress__tree__tree__free_unpacked(message, NULL);
-    if (code == FX_OK) {
-        *out_tree = FX_TAKE(tree);
+    if (code != FX_OK) {
+        fx_tree_free(tree);
+        return code;
     }
-    return code;
+    *out_tree = tree;
+    return FX_OK;
 }

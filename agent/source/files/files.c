@@ -33,8 +33,6 @@ choice_deinit(choice *chosen)
     free(chosen->paths);
 }
 
-#define CHOICE_AUTO __attribute__((cleanup(choice_deinit))) choice
-
 static void
 note_warning(void *ctx, const char *path, const char *reason)
 {
@@ -253,17 +251,23 @@ fx_backup_files(
     FX_ASSERT(options->host != NULL);
     fx_snapshot snapshot = {.began = fx_clock_wall(), .kind = "files"};
     noting notes = {.events = events};
-    CHOICE_AUTO chosen = {0};
-    if (fx_name_parse(options->host, "host", &snapshot.host, err) != FX_OK ||
-        choose(options, &notes, &chosen, err) != FX_OK ||
-        name_source(options->name, &chosen, &snapshot, err) != FX_OK) {
-        return err->code;
+    choice chosen = {0};
+    fx_code code = fx_name_parse(options->host, "host", &snapshot.host, err);
+    if (code == FX_OK) {
+        code = choose(options, &notes, &chosen, err);
     }
-    if (save_chosen(repository, options, &chosen, &notes, &snapshot, err) != FX_OK) {
-        return fx_err_wrap(err, "backing up %s", snapshot.source);
+    if (code == FX_OK) {
+        code = name_source(options->name, &chosen, &snapshot, err);
     }
-    *out_snapshot = snapshot;
-    return FX_OK;
+    if (code == FX_OK &&
+        save_chosen(repository, options, &chosen, &notes, &snapshot, err) != FX_OK) {
+        code = fx_err_wrap(err, "backing up %s", snapshot.source);
+    }
+    choice_deinit(&chosen);
+    if (code == FX_OK) {
+        *out_snapshot = snapshot;
+    }
+    return code;
 }
 
 const fx_source_driver fx_source_driver_files = {

@@ -39,27 +39,33 @@ next_data(int fd, off_t at, off_t end)
     return errno == ENXIO ? end : at; /* other errors: holes are not known here, so read it all */
 }
 
-/* Reads data from `at` on; 0 bytes: the file became shorter. */
+/* What is read at a time. */
+typedef struct step {
+    unsigned char *room;
+    size_t size_bytes;
+    off_t offset;
+} step;
+
+/* Reads data; 0 bytes: the file became shorter. */
 static fx_code
 read_step(
     const fx_read_request *request,
     int fd,
-    fx_bytes room,
-    off_t at,
+    step *at,
     fx_err *out_reason,
     ssize_t *out_bytes,
     fx_err *err)
 {
     ssize_t got_bytes = -1;
     do {
-        got_bytes = pread(fd, (void *)(uintptr_t)room.data, room.size_bytes, at);
+        got_bytes = pread(fd, at->room, at->size_bytes, at->offset);
     } while (got_bytes < 0 && errno == EINTR);
     *out_bytes = got_bytes;
     if (got_bytes < 0) {
         fx_ignore(fx_fail_errno(out_reason, errno, "could not read"), "it is the outcome");
         return FX_OK;
     }
-    fx_bytes got = {room.data, (size_t)got_bytes};
+    fx_bytes got = {at->room, (size_t)got_bytes};
     if (fx_content_add(request->content, got, err) != FX_OK) {
         return err->code;
     }
@@ -98,9 +104,13 @@ read_all(
             continue;
         }
         off_t left = data_until - at;
-        fx_bytes step = {room, left < STEP_BYTES ? (size_t)left : (size_t)STEP_BYTES};
+        step next = {
+            .room = room,
+            .size_bytes = left < STEP_BYTES ? (size_t)left : (size_t)STEP_BYTES,
+            .offset = at,
+        };
         ssize_t got_bytes = 0;
-        code = read_step(request, fd, step, at, out_reason, &got_bytes, err);
+        code = read_step(request, fd, &next, out_reason, &got_bytes, err);
         if (code == FX_OK && got_bytes <= 0) {
             *out_outcome = got_bytes < 0 ? FX_READ_UNREADABLE : FX_READ_CHANGED;
             break;

@@ -10,7 +10,9 @@
 
 #include "tests/unit/common/repository/memory.h"
 
-enum { KIB = 1024, MIB = 1024 * 1024 };
+static const size_t kib = 1024;
+
+enum { MIB = 1024 * 1024 };
 
 static int
 forget(void **state)
@@ -77,7 +79,8 @@ content_comes_back_whatever_its_size(void **state)
     (void)state;
     static unsigned char data[9 * MIB];
     fill(data, sizeof data, 1);
-    const size_t sizes[] = {0, 1, 4095, 65535, 65536, 65537, 128 * KIB, 5 * MIB + 3, 9 * MIB};
+    const size_t sizes[] = {
+        0, 1, 4095, 65535, 65536, 65537, 128 * kib, 5 * kib * 1024 + 3, sizeof data};
     for (size_t index = 0; index < sizeof sizes / sizeof *sizes; index++) {
         fx_node node = save(data, sizes[index], 100000, FX_CUT_CONTENT);
         assert_content(&node, data, sizes[index]);
@@ -112,7 +115,7 @@ given_holes_count_as_zeros(void **state)
     static unsigned char data[2 * MIB];
     fx_err err = {0};
     const size_t starts[] = {0, 4096, 65536, 100000};
-    const size_t lengths[] = {1, 4096, 64 * KIB, 64 * KIB + 1, 300000};
+    const size_t lengths[] = {1, 4096, 64 * kib, 64 * kib + 1, 300000};
     for (size_t test = 0; test < 20; test++) {
         size_t start = starts[test % 4];
         size_t length = lengths[test % 5];
@@ -140,7 +143,7 @@ pages_keep_their_place(void **state)
     fx_node node = save(data, sizeof data, 8192, FX_CUT_PAGES);
     assert_int_equal(node.extent_count, 8);
     size_t known = memory_chunk_count;
-    data[300 * KIB] ^= 2;
+    data[300 * kib] ^= 2;
     fx_node changed = save(data, sizeof data, 8192, FX_CUT_PAGES);
     assert_int_equal(memory_chunk_count, known + 1);
     fx_node_deinit(&node);

@@ -28,6 +28,7 @@ add(fx_tree_builder *builder, const char *path, fx_node_kind kind, uint32_t mode
 }
 
 static void
+// NOLINTNEXTLINE(misc-no-recursion): small trees
 list_tree(const fx_chunk_id *id, const char *prefix, char *out_text)
 {
     fx_err err = {0};
@@ -41,7 +42,7 @@ list_tree(const fx_chunk_id *id, const char *prefix, char *out_text)
         (void)snprintf(out_text + used, 512 - used, "%s:%o ", path, node->mode);
         if (node->kind == FX_NODE_FOLDER) {
             (void)strncat(path, "/", sizeof path - strlen(path) - 1);
-            list_tree(&node->subtree, path, out_text); // NOLINT(misc-no-recursion): small trees
+            list_tree(&node->subtree, path, out_text);
         }
     }
 }

@@ -125,7 +125,8 @@ a_long_file_continues_in_parts(void **state)
     fx_err err = {0};
     FX_AUTO(fx_tree) tree = tree_of(1);
     fx_node *file = &tree->nodes[0];
-    *file = (fx_node){.kind = FX_NODE_FILE, .name = copy("big"), .size_bytes = COUNT * 4096};
+    *file =
+        (fx_node){.kind = FX_NODE_FILE, .name = copy("big"), .size_bytes = UINT64_C(4096) * COUNT};
     file->extents = calloc(COUNT, sizeof *file->extents);
     assert_non_null(file->extents);
     file->extent_count = COUNT;
