@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -150,6 +151,10 @@ class Guard:
             self.process.kill()
             self.process.wait()
         wait_until("the server has left with its guard", self.is_gone, 10)
+        with open(os.path.join(self.folder, "guard.log"), encoding="utf-8") as log:
+            for path in set(re.findall(r'cgroup="([^"]+)"', log.read())):
+                if os.path.isdir(path):
+                    os.rmdir(path)  # empty: it says so by working
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
