@@ -1,6 +1,6 @@
 /*
- * The repository: deduplicated, compressed, encrypted snapshots in an object store. First version of
- * the format (docs/format.md); version 1 may still change until it is declared final there.
+ * The repository: deduplicated, compressed, encrypted snapshots in an object store. First version
+ * of the format (docs/format.md); version 1 may still change until it is declared final there.
  *
  * thread: one call per object at a time unless said otherwise
  */
@@ -25,7 +25,8 @@ typedef struct fx_chunk_id {
 
 typedef struct fx_repository_key fx_repository_key;
 
-/* Draws a scope's keys and writes the key file (mode 0600). errors: EXISTS (never replaces one), DENIED, NO_SPACE */
+/* Draws a scope's keys and writes the key file (mode 0600). errors: EXISTS (never replaces one),
+ * DENIED, NO_SPACE */
 FX_MUST_USE fx_code fx_repository_key_create(const char *path, fx_err *err);
 /* errors: NOT_FOUND, DENIED (also when others may read the file), INVALID */
 FX_MUST_USE fx_code
@@ -48,21 +49,22 @@ FX_MUST_USE fx_code fx_repository_open(
 void fx_repository_free(fx_repository *repository);
 FX_DEFINE_AUTO(fx_repository);
 
-/* ---- snapshots --------------------------------------------------------------------------------- */
+/* ---- snapshots ---------------------------------------------------------------------------------
+ */
 
 /* The readable header of a snapshot object. Lists of them are owned by the caller. */
 typedef struct fx_snapshot {
     char id[FX_SNAPSHOT_ID_TEXT_BYTES]; /* SHA-256 of the object, hex */
     fx_name host;
-    char source[128];     /* name of the data set: "files:app-data", "postgres:orders-db" */
-    char kind[32];        /* "files", "postgres" */
-    fx_wall began;        /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
+    char source[128]; /* name of the data set: "files:app-data", "postgres:orders-db" */
+    char kind[32];    /* "files", "postgres" */
+    fx_wall began; /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
     fx_wall ended;
     uint64_t file_count;
     uint64_t size_bytes;  /* of the saved data */
     uint64_t added_bytes; /* what it added to the store */
     uint32_t warning_count;
-    char note[1024];      /* kind-specific, readable: JSON object text or "" */
+    char note[1024]; /* kind-specific, readable: JSON object text or "" */
 } fx_snapshot;
 
 typedef struct fx_snapshot_list {
@@ -79,8 +81,9 @@ FX_MUST_USE fx_code fx_repository_list(
     fx_err *err);
 
 /*
- * Finds one by id, unambiguous prefix of at least 8 digits, or "latest" (of `source` and `host` where
- * they are not NULL, and not after `before` unless that is 0). errors: NOT_FOUND, INVALID (ambiguous)
+ * Finds one by id, unambiguous prefix of at least 8 digits, or "latest" (of `source` and `host`
+ * where they are not NULL, and not after `before` unless that is 0). errors: NOT_FOUND, INVALID
+ * (ambiguous)
  */
 FX_MUST_USE fx_code fx_repository_find(
     fx_repository *repository,
@@ -91,15 +94,17 @@ FX_MUST_USE fx_code fx_repository_find(
     fx_snapshot *out_snapshot,
     fx_err *err);
 
-/* ---- writing ----------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------
+ */
 
 typedef struct fx_writer fx_writer;
 
-/* Puts a lease, loads the index. Chunks are stored as they come; nothing counts until the commit. */
-FX_MUST_USE fx_code
-fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err);
+/* Puts a lease, loads the index. Chunks are stored as they come; nothing counts until the commit.
+ */
+FX_MUST_USE fx_code fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err);
 
-/* Without a commit before it, leaves only unreferenced packs behind, which a later collection takes. */
+/* Without a commit before it, leaves only unreferenced packs behind, which a later collection
+ * takes. */
 void fx_writer_free(fx_writer *writer);
 FX_DEFINE_AUTO(fx_writer);
 
@@ -113,10 +118,11 @@ FX_MUST_USE fx_code fx_writer_add_chunk(
  * Makes packs and index durable, then puts the snapshot object, which alone commits. `header` gives
  * host to note; id, sizes added are filled in. `root` is the tree's root chunk.
  */
-FX_MUST_USE fx_code fx_writer_commit(
-    fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err);
+FX_MUST_USE fx_code
+fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err);
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------
+ */
 
 /* The root tree of a snapshot. errors: NOT_FOUND, DAMAGED, WRONG_KEY */
 FX_MUST_USE fx_code fx_repository_snapshot_root(
@@ -130,7 +136,8 @@ FX_MUST_USE fx_code fx_repository_snapshot_root(
 FX_MUST_USE fx_code fx_repository_read_chunk(
     fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err);
 
-/* ---- named streams: closed WAL segments, timeline histories --------------------------------------- */
+/* ---- named streams: closed WAL segments, timeline histories
+ * --------------------------------------- */
 
 /*
  * Stores encrypted content under an ordered readable name ("wal/SYSTEM/000000010000000000000004"),
@@ -138,8 +145,8 @@ FX_MUST_USE fx_code fx_repository_read_chunk(
  * units: content at most FX_NAMED_MAX_BYTES
  */
 enum { FX_NAMED_MAX_BYTES = 64 * 1024 * 1024 };
-FX_MUST_USE fx_code fx_repository_put_named(
-    fx_repository *repository, const char *name, fx_bytes content, fx_err *err);
+FX_MUST_USE fx_code
+fx_repository_put_named(fx_repository *repository, const char *name, fx_bytes content, fx_err *err);
 /* errors: NOT_FOUND, DAMAGED, WRONG_KEY */
 FX_MUST_USE fx_code fx_repository_get_named(
     fx_repository *repository, const char *name, fx_buf *out_content, fx_err *err);
@@ -149,7 +156,8 @@ typedef void (*fx_named_visit)(void *ctx, const char *name);
 FX_MUST_USE fx_code fx_repository_list_named(
     fx_repository *repository, const char *prefix, fx_named_visit visit, void *ctx, fx_err *err);
 
-/* ---- verification -------------------------------------------------------------------------------- */
+/* ---- verification
+ * -------------------------------------------------------------------------------- */
 
 typedef struct fx_verify_report {
     uint64_t pack_count;
@@ -164,9 +172,9 @@ typedef struct fx_verify_report {
 typedef void (*fx_verify_finding)(void *ctx, const char *text);
 
 /*
- * Structure: every object is named by its hash where it should be, every snapshot's tree is complete in
- * the index and every index entry's pack is there with that size. With `read_data` also every blob is
- * opened. FX_OK when nothing is damaged, else DAMAGED with the first finding.
+ * Structure: every object is named by its hash where it should be, every snapshot's tree is
+ * complete in the index and every index entry's pack is there with that size. With `read_data` also
+ * every blob is opened. FX_OK when nothing is damaged, else DAMAGED with the first finding.
  */
 FX_MUST_USE fx_code fx_repository_verify(
     fx_repository *repository,

@@ -1,0 +1,80 @@
+/* What the engine's own files share. */
+#pragma once
+
+#include <pthread.h>
+
+#include "common/repository/index.h"
+#include "common/repository/object.h"
+#include "common/store/store.h"
+
+enum {
+    FX_PACK_TARGET_BYTES = 16 * 1024 * 1024,
+    FX_OPEN_PACK_MAX = 64, /* heads and directories kept */
+    FX_SEGMENT_MAX = 8,    /* pieces of packs kept */
+    FX_SEGMENT_BYTES = 4 * 1024 * 1024,
+    FX_SNAPSHOT_OBJECT_MAX_BYTES = 128 * 1024,
+    FX_KEY_TEXT_BYTES = FX_STORE_KEY_MAX_BYTES + 1,
+};
+
+/* A pack's head and directory, unlocked. */
+typedef struct fx_open_pack {
+    uint32_t pack;
+    uint64_t used_at;
+    fx_object *object;
+} fx_open_pack;
+
+/* Some of a pack's bytes, as stored. */
+typedef struct fx_segment {
+    uint32_t pack;
+    uint64_t offset;
+    uint64_t used_at;
+    fx_buf bytes;
+} fx_segment;
+
+struct fx_repository {
+    uint32_t magic;
+    fx_store *store;
+    const fx_repository_key *key; /* borrowed; NULL: keyless */
+    pthread_mutex_t lock;         /* guards all below */
+    fx_index index;
+    char **loaded; /* keys of index objects already in the index */
+    size_t loaded_count;
+    fx_hmac *hmac;
+    fx_zip *zip;
+    uint64_t use_count;
+    fx_open_pack packs[FX_OPEN_PACK_MAX];
+    fx_segment segments[FX_SEGMENT_MAX];
+};
+
+/* No store of ours needs longer for one object; a person who waits longer wants to know. */
+fx_mono fx_repository_deadline(void);
+
+/* "packs/0a/0a1b…" */
+void fx_pack_key(const unsigned char name[FX_ID_BYTES], char out_key[FX_KEY_TEXT_BYTES]);
+
+/* errors: WRONG_KEY when there is no key */
+FX_MUST_USE fx_code fx_repository_need_key(const fx_repository *repository, fx_err *err);
+
+/* Reads a whole object and unlocks it; `bytes` keeps it. errors: as the store's, DAMAGED */
+FX_MUST_USE fx_code fx_repository_load_object(
+    fx_repository *repository,
+    const char *store_key,
+    fx_object_type type,
+    fx_buf *bytes,
+    fx_object **out_object,
+    fx_err *err);
+
+/* Opens blob `index` of a whole object that is in memory. */
+FX_MUST_USE fx_code fx_repository_open_blob(
+    fx_repository *repository,
+    fx_object *object,
+    const fx_buf *bytes,
+    uint32_t index,
+    fx_buf *out,
+    fx_err *err);
+
+/* Adds index objects that appeared since. With the lock held. */
+FX_MUST_USE fx_code fx_repository_load_indexes(fx_repository *repository, fx_err *err);
+
+/* "Is named by the SHA-256 of its bytes". */
+bool fx_is_named_by_digest(const char *store_key, fx_bytes bytes);

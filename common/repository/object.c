@@ -1,0 +1,353 @@
+#include "common/repository/object.h"
+
+#include <string.h>
+
+#include "common/base/secret.h"
+
+enum { SALT_AT = 16, SEALED_AT = 48, PLAIN_SIZE_AT = 128, RESERVED_AT = 132, BOUND_BYTES = 76 };
+
+static const char object_magic[8] = "FORTRESS";
+static const char foot_magic[8] = "FXOBJEND";
+static const char session_use[] = "fortress session key 1";
+static const char object_use[] = "fortress object key 1";
+
+static void
+put_u32(unsigned char *to, uint32_t value)
+{
+    for (size_t i = 0; i < 4; i++) {
+        to[i] = (unsigned char)(value >> (8 * i));
+    }
+}
+
+static uint32_t
+get_u32(const unsigned char *from)
+{
+    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 |
+           (uint32_t)from[3] << 24;
+}
+
+fx_code
+fx_session_begin(const fx_repository_key *key, fx_session *out_session, fx_err *err)
+{
+    fx_session session;
+    fx_crypto_random(session.key, sizeof session.key);
+    memcpy(session.id_key, key->id_key, sizeof session.id_key);
+    FX_BUF_AUTO sealed;
+    fx_buf_init(&sealed, sizeof session.sealed);
+    fx_bytes plain = {session.key, sizeof session.key};
+    if (fx_box_seal(key->scope_public, session_use, plain, &sealed, err) != FX_OK) {
+        return fx_err_wrap(err, "sealing a session key");
+    }
+    FX_ASSERT(sealed.size_bytes == sizeof session.sealed);
+    memcpy(session.sealed, sealed.data, sizeof session.sealed);
+    *out_session = session;
+    fx_wipe(&session, sizeof session);
+    return FX_OK;
+}
+
+/*
+ * The id key goes in too: the session key alone could be sealed by anyone who knows the scope's
+ * public key, and such an object must not open.
+ */
+static fx_aead *
+object_aead(
+    const unsigned char session_key[FX_KEY_BYTES],
+    const unsigned char id_key[FX_KEY_BYTES],
+    const unsigned char salt[32])
+{
+    unsigned char both[2 * FX_KEY_BYTES];
+    unsigned char key[FX_KEY_BYTES];
+    memcpy(both, session_key, FX_KEY_BYTES);
+    memcpy(both + FX_KEY_BYTES, id_key, FX_KEY_BYTES);
+    fx_hkdf_sha256(
+        (fx_bytes){both, sizeof both}, (fx_bytes){salt, 32}, object_use, key, sizeof key);
+    fx_aead *aead = fx_aead_new(key);
+    fx_wipe(both, sizeof both);
+    fx_wipe(key, sizeof key);
+    return aead;
+}
+
+/* What every blob is bound to: the whole head, its number, and its line in the directory. */
+static void
+make_bound(
+    unsigned char out_bound[BOUND_BYTES],
+    const unsigned char head_digest[FX_SHA256_BYTES],
+    uint32_t index,
+    const fx_chunk_id *id,
+    uint32_t content_bytes,
+    uint32_t flags)
+{
+    memcpy(out_bound, head_digest, 32);
+    put_u32(out_bound + 32, index);
+    memcpy(out_bound + 36, id->bytes, 32);
+    put_u32(out_bound + 68, content_bytes);
+    put_u32(out_bound + 72, flags);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------
+ */
+
+fx_code
+fx_object_begin(
+    fx_object_writer *writer,
+    const fx_session *session,
+    fx_object_type type,
+    fx_bytes plain,
+    fx_err *err)
+{
+    FX_ASSERT(plain.size_bytes <= FX_OBJECT_PLAIN_MAX_BYTES);
+    size_t max_bytes = 128 * 1024 * 1024;
+    *writer = (fx_object_writer){0};
+    fx_buf_init(&writer->bytes, max_bytes);
+    fx_buf_init(&writer->directory, max_bytes);
+    fx_buf_init(&writer->scratch, 2 * (size_t)FX_OBJECT_BLOB_MAX_BYTES);
+
+    unsigned char head[FX_OBJECT_HEAD_BYTES] = {0};
+    memcpy(head, object_magic, sizeof object_magic);
+    put_u32(head + 8, FX_OBJECT_VERSION);
+    put_u32(head + 12, type);
+    fx_crypto_random(head + SALT_AT, 32);
+    memcpy(head + SEALED_AT, session->sealed, sizeof session->sealed);
+    put_u32(head + PLAIN_SIZE_AT, (uint32_t)plain.size_bytes);
+    writer->aead = object_aead(session->key, session->id_key, head + SALT_AT);
+    if (fx_buf_append(&writer->bytes, head, sizeof head, err) != FX_OK ||
+        fx_buf_append(&writer->bytes, plain.data, plain.size_bytes, err) != FX_OK) {
+        return fx_err_wrap(err, "beginning an object");
+    }
+    fx_sha256(fx_buf_bytes(&writer->bytes), writer->head_digest);
+    return FX_OK;
+}
+
+fx_code
+fx_object_add(
+    fx_object_writer *writer,
+    fx_zip *zip,
+    const fx_chunk_id *id,
+    uint32_t kind,
+    fx_bytes content,
+    fx_err *err)
+{
+    FX_ASSERT(content.size_bytes <= FX_OBJECT_BLOB_MAX_BYTES);
+    FX_ASSERT(writer->count < FX_OBJECT_BLOB_MAX);
+    bool shrunk = false;
+    fx_buf_clear(&writer->scratch);
+    if (fx_zip_compress(zip, 1, content, &writer->scratch, &shrunk, err) != FX_OK) {
+        return err->code;
+    }
+    fx_bytes plain = shrunk ? fx_buf_bytes(&writer->scratch) : content;
+    uint32_t flags = kind << 8 | (shrunk ? 1U : 0U);
+    unsigned char bound[BOUND_BYTES];
+    make_bound(bound, writer->head_digest, writer->count, id, (uint32_t)content.size_bytes, flags);
+    size_t before_bytes = writer->bytes.size_bytes;
+    /* The nonce is the blob's number, under a key that this object alone has: none repeats. */
+    if (fx_aead_seal(
+            writer->aead,
+            writer->count,
+            (fx_bytes){bound, sizeof bound},
+            plain,
+            &writer->bytes,
+            err) != FX_OK) {
+        return err->code;
+    }
+    unsigned char entry[FX_OBJECT_ENTRY_BYTES];
+    memcpy(entry, id->bytes, 32);
+    put_u32(entry + 32, (uint32_t)(writer->bytes.size_bytes - before_bytes));
+    put_u32(entry + 36, (uint32_t)content.size_bytes);
+    put_u32(entry + 40, flags);
+    writer->count++;
+    return fx_buf_append(&writer->directory, entry, sizeof entry, err);
+}
+
+fx_code
+fx_object_finish(fx_object_writer *writer, unsigned char out_digest[FX_SHA256_BYTES], fx_err *err)
+{
+    unsigned char foot[FX_OBJECT_FOOT_BYTES] = {0};
+    put_u32(foot, writer->count);
+    memcpy(foot + 8, foot_magic, sizeof foot_magic);
+    fx_bytes directory = fx_buf_bytes(&writer->directory);
+    if (fx_buf_append(&writer->bytes, directory.data, directory.size_bytes, err) != FX_OK ||
+        fx_buf_append(&writer->bytes, foot, sizeof foot, err) != FX_OK) {
+        return fx_err_wrap(err, "finishing an object");
+    }
+    fx_sha256(fx_buf_bytes(&writer->bytes), out_digest);
+    return FX_OK;
+}
+
+void
+fx_object_writer_free(fx_object_writer *writer)
+{
+    fx_buf_free(&writer->bytes);
+    fx_buf_free(&writer->directory);
+    fx_buf_free(&writer->scratch);
+    fx_aead_free(writer->aead);
+    writer->aead = NULL;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------
+ */
+
+static fx_code
+damaged(fx_err *err, const char *what)
+{
+    return fx_fail(err, FX_ERR_DAMAGED, "could not read the object: %s", what);
+}
+
+fx_code
+fx_object_tail_size(fx_bytes foot, uint64_t *out_tail_bytes, fx_err *err)
+{
+    const unsigned char *data = foot.data;
+    if (foot.size_bytes < FX_OBJECT_FOOT_BYTES) {
+        return damaged(err, "it is too short");
+    }
+    data += foot.size_bytes - FX_OBJECT_FOOT_BYTES;
+    uint32_t count = get_u32(data);
+    if (memcmp(data + 8, foot_magic, sizeof foot_magic) != 0 || get_u32(data + 4) != 0 ||
+        count > FX_OBJECT_BLOB_MAX) {
+        return damaged(err, "its end is not one");
+    }
+    *out_tail_bytes = FX_OBJECT_FOOT_BYTES + (uint64_t)count * FX_OBJECT_ENTRY_BYTES;
+    return FX_OK;
+}
+
+static fx_code
+parse_head(fx_bytes head, uint64_t size_bytes, fx_object *object, fx_err *err)
+{
+    static const unsigned char zeros[FX_OBJECT_HEAD_BYTES - RESERVED_AT];
+    const unsigned char *data = head.data;
+    if (head.size_bytes < FX_OBJECT_HEAD_BYTES || size_bytes < FX_OBJECT_HEAD_BYTES) {
+        return damaged(err, "it is too short");
+    }
+    if (memcmp(data, object_magic, sizeof object_magic) != 0) {
+        return damaged(err, "its beginning is not one");
+    }
+    object->version = get_u32(data + 8);
+    if (object->version != FX_OBJECT_VERSION) {
+        return fx_fail(
+            err,
+            FX_ERR_UNSUPPORTED,
+            "could not read the object: format version %u, this program knows %d",
+            object->version,
+            FX_OBJECT_VERSION);
+    }
+    uint32_t type = get_u32(data + 12);
+    uint32_t plain_bytes = get_u32(data + PLAIN_SIZE_AT);
+    if (type < FX_OBJECT_PACK || type > FX_OBJECT_STREAM ||
+        memcmp(data + RESERVED_AT, zeros, sizeof zeros) != 0 ||
+        plain_bytes > FX_OBJECT_PLAIN_MAX_BYTES ||
+        head.size_bytes < FX_OBJECT_HEAD_BYTES + (size_t)plain_bytes) {
+        return damaged(err, "its head is malformed");
+    }
+    object->type = (fx_object_type)type;
+    memcpy(object->salt, data + SALT_AT, sizeof object->salt);
+    memcpy(object->sealed, data + SEALED_AT, sizeof object->sealed);
+    object->plain = malloc(plain_bytes + 1);
+    FX_ASSERT(object->plain != NULL);
+    memcpy(object->plain, data + FX_OBJECT_HEAD_BYTES, plain_bytes);
+    object->plain[plain_bytes] = 0;
+    object->plain_bytes = plain_bytes;
+    fx_sha256((fx_bytes){data, FX_OBJECT_HEAD_BYTES + (size_t)plain_bytes}, object->head_digest);
+    return FX_OK;
+}
+
+static fx_code
+parse_directory(const unsigned char *data, uint64_t end, fx_object *object, fx_err *err)
+{
+    uint64_t offset = FX_OBJECT_HEAD_BYTES + (uint64_t)object->plain_bytes;
+    object->blobs = calloc(object->blob_count + 1, sizeof *object->blobs);
+    FX_ASSERT(object->blobs != NULL);
+    for (uint32_t i = 0; i < object->blob_count; i++) {
+        const unsigned char *entry = data + (size_t)i * FX_OBJECT_ENTRY_BYTES;
+        fx_blob *blob = &object->blobs[i];
+        memcpy(blob->id.bytes, entry, 32);
+        blob->offset = offset;
+        blob->stored_bytes = get_u32(entry + 32);
+        blob->content_bytes = get_u32(entry + 36);
+        blob->flags = get_u32(entry + 40);
+        if (blob->stored_bytes < FX_AEAD_TAG_BYTES ||
+            blob->stored_bytes > FX_OBJECT_STORED_MAX_BYTES ||
+            blob->content_bytes > FX_OBJECT_BLOB_MAX_BYTES) {
+            return damaged(err, "its directory is malformed");
+        }
+        offset += blob->stored_bytes;
+    }
+    return offset == end ? FX_OK : damaged(err, "its directory does not fit its size");
+}
+
+fx_code
+fx_object_parse(
+    fx_bytes head, fx_bytes tail, uint64_t size_bytes, fx_object **out_object, fx_err *err)
+{
+    FX_AUTO(fx_object) object = calloc(1, sizeof *object);
+    FX_ASSERT(object != NULL);
+    uint64_t tail_bytes = 0;
+    if (parse_head(head, size_bytes, object, err) != FX_OK ||
+        fx_object_tail_size(tail, &tail_bytes, err) != FX_OK) {
+        return err->code;
+    }
+    if (tail_bytes > tail.size_bytes || tail_bytes > size_bytes) {
+        return damaged(err, "its directory is longer than itself");
+    }
+    object->blob_count = (uint32_t)((tail_bytes - FX_OBJECT_FOOT_BYTES) / FX_OBJECT_ENTRY_BYTES);
+    const unsigned char *directory =
+        (const unsigned char *)tail.data + (tail.size_bytes - tail_bytes);
+    if (parse_directory(directory, size_bytes - tail_bytes, object, err) != FX_OK) {
+        return err->code;
+    }
+    *out_object = FX_TAKE(object);
+    return FX_OK;
+}
+
+void
+fx_object_free(fx_object *object)
+{
+    if (object == NULL) {
+        return;
+    }
+    free(object->plain);
+    free(object->blobs);
+    fx_aead_free(object->aead);
+    free(object);
+}
+
+fx_code
+fx_object_unlock(fx_object *object, const fx_repository_key *key, fx_err *err)
+{
+    FX_BUF_AUTO session;
+    fx_buf_init(&session, FX_KEY_BYTES);
+    fx_bytes sealed = {object->sealed, sizeof object->sealed};
+    if (fx_box_open(key->scope_private, session_use, sealed, &session, err) != FX_OK ||
+        session.size_bytes != FX_KEY_BYTES) {
+        return damaged(err, "its sealed key does not open");
+    }
+    fx_aead_free(object->aead);
+    object->aead = object_aead(session.data, key->id_key, object->salt);
+    fx_wipe(session.data, session.size_bytes);
+    return FX_OK;
+}
+
+fx_code
+fx_object_open_blob(
+    fx_object *object, fx_zip *zip, uint32_t index, fx_bytes stored, fx_buf *out, fx_err *err)
+{
+    FX_ASSERT(object->aead != NULL);
+    FX_ASSERT(index < object->blob_count);
+    const fx_blob *blob = &object->blobs[index];
+    if (stored.size_bytes != blob->stored_bytes) {
+        return damaged(err, "a blob is cut short");
+    }
+    unsigned char bound[BOUND_BYTES];
+    make_bound(bound, object->head_digest, index, &blob->id, blob->content_bytes, blob->flags);
+    fx_bytes bound_bytes = {bound, sizeof bound};
+    if ((blob->flags & 1U) == 0) {
+        if (blob->stored_bytes != blob->content_bytes + FX_AEAD_TAG_BYTES) {
+            return damaged(err, "a blob has another size than its directory says");
+        }
+        return fx_aead_open(object->aead, index, bound_bytes, stored, out, err);
+    }
+    FX_BUF_AUTO compressed;
+    fx_buf_init(&compressed, FX_OBJECT_STORED_MAX_BYTES);
+    if (fx_aead_open(object->aead, index, bound_bytes, stored, &compressed, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_zip_expand(zip, fx_buf_bytes(&compressed), blob->content_bytes, out, err);
+}

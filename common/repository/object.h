@@ -1,0 +1,111 @@
+/*
+ * The sealed object that packs, indexes, snapshots and streams are made of: a header with a sealed
+ * session key, readable bytes, encrypted blobs, and a readable directory of them. Bytes:
+ * docs/format.md, "Objects".
+ */
+#pragma once
+
+#include "common/repository/key.h"
+#include "common/zip/zip.h"
+
+enum {
+    FX_OBJECT_VERSION = 1,
+    FX_OBJECT_HEAD_BYTES = 144,
+    FX_OBJECT_ENTRY_BYTES = 44,
+    FX_OBJECT_FOOT_BYTES = 16,
+    FX_OBJECT_PLAIN_MAX_BYTES = 64 * 1024,
+    FX_OBJECT_BLOB_MAX = 1 << 20,
+    FX_OBJECT_SEALED_KEY_BYTES = FX_BOX_OVERHEAD_BYTES + FX_KEY_BYTES,
+    FX_OBJECT_BLOB_MAX_BYTES = FX_CHUNK_MAX_BYTES,
+    FX_OBJECT_STORED_MAX_BYTES = FX_CHUNK_MAX_BYTES + FX_AEAD_TAG_BYTES,
+};
+
+typedef enum fx_object_type {
+    FX_OBJECT_PACK = 1,
+    FX_OBJECT_INDEX,
+    FX_OBJECT_SNAPSHOT,
+    FX_OBJECT_STREAM,
+} fx_object_type;
+
+/* One run's key, sealed to the scope. */
+typedef struct fx_session {
+    unsigned char key[FX_KEY_BYTES];
+    unsigned char id_key[FX_KEY_BYTES];
+    unsigned char sealed[FX_OBJECT_SEALED_KEY_BYTES];
+} fx_session;
+FX_MUST_USE fx_code
+fx_session_begin(const fx_repository_key *key, fx_session *out_session, fx_err *err);
+
+/* ---- writing ------------------------------------------------------------------------------------
+ */
+
+typedef struct fx_object_writer {
+    fx_buf bytes;
+    fx_buf directory;
+    fx_buf scratch;
+    fx_aead *aead;
+    unsigned char head_digest[FX_SHA256_BYTES];
+    uint32_t count;
+} fx_object_writer;
+
+/* Draws a new salt: its key is used for this object alone. */
+FX_MUST_USE fx_code fx_object_begin(
+    fx_object_writer *writer,
+    const fx_session *session,
+    fx_object_type type,
+    fx_bytes plain,
+    fx_err *err);
+FX_MUST_USE fx_code fx_object_add(
+    fx_object_writer *writer,
+    fx_zip *zip,
+    const fx_chunk_id *id,
+    uint32_t kind,
+    fx_bytes content,
+    fx_err *err);
+/* Completes `writer->bytes`; gives its SHA-256. */
+FX_MUST_USE fx_code
+fx_object_finish(fx_object_writer *writer, unsigned char out_digest[FX_SHA256_BYTES], fx_err *err);
+void fx_object_writer_free(fx_object_writer *writer);
+
+/* ---- reading ------------------------------------------------------------------------------------
+ */
+
+typedef struct fx_blob {
+    fx_chunk_id id;
+    uint64_t offset;
+    uint32_t stored_bytes;
+    uint32_t content_bytes;
+    uint32_t flags; /* as stored: bit 0 compressed, from bit 8 the kind */
+} fx_blob;
+
+typedef struct fx_object {
+    fx_object_type type;
+    uint32_t version;
+    unsigned char salt[32];
+    unsigned char sealed[FX_OBJECT_SEALED_KEY_BYTES];
+    unsigned char head_digest[FX_SHA256_BYTES];
+    unsigned char *plain;
+    size_t plain_bytes;
+    fx_blob *blobs;
+    uint32_t blob_count;
+    fx_aead *aead; /* once unlocked */
+} fx_object;
+
+/*
+ * From the object's first bytes (at least head and plain part), its last ones (directory and foot)
+ * and its size. errors: DAMAGED, UNSUPPORTED (newer version), LIMIT
+ */
+FX_MUST_USE fx_code fx_object_parse(
+    fx_bytes head, fx_bytes tail, uint64_t size_bytes, fx_object **out_object, fx_err *err);
+void fx_object_free(fx_object *object);
+FX_DEFINE_AUTO(fx_object);
+
+/* How many of the last bytes the directory and foot take. errors: DAMAGED */
+FX_MUST_USE fx_code fx_object_tail_size(fx_bytes foot, uint64_t *out_tail_bytes, fx_err *err);
+
+/* errors: DAMAGED: `key` is the repository's, so that the sealed key itself must be at fault */
+FX_MUST_USE fx_code fx_object_unlock(fx_object *object, const fx_repository_key *key, fx_err *err);
+
+/* Appends the blob's content. errors: DAMAGED */
+FX_MUST_USE fx_code fx_object_open_blob(
+    fx_object *object, fx_zip *zip, uint32_t index, fx_bytes stored, fx_buf *out, fx_err *err);

@@ -1,0 +1,228 @@
+#include "common/repository/internal.h"
+
+#include <string.h>
+
+#include "common/base/hex.h"
+
+/* The head, and the last bytes: directory and foot, whose length the number of blobs tells. */
+static fx_code
+read_pack_ends(
+    fx_repository *repository,
+    const fx_index_pack *pack,
+    const char *store_key,
+    fx_buf *head,
+    fx_buf *tail,
+    fx_err *err)
+{
+    fx_mono deadline = fx_repository_deadline();
+    uint64_t tail_bytes = FX_OBJECT_FOOT_BYTES + (uint64_t)pack->blob_count * FX_OBJECT_ENTRY_BYTES;
+    if (pack->size_bytes < FX_OBJECT_HEAD_BYTES + tail_bytes) {
+        return fx_fail(
+            err, FX_ERR_DAMAGED, "could not use the index: it gives \"%s\" no size", store_key);
+    }
+    fx_buf_init(head, FX_OBJECT_HEAD_BYTES);
+    fx_buf_init(tail, tail_bytes);
+    if (fx_store_get(repository->store, store_key, 0, FX_OBJECT_HEAD_BYTES, deadline, head, err) !=
+        FX_OK) {
+        return err->code;
+    }
+    return fx_store_get(
+        repository->store,
+        store_key,
+        pack->size_bytes - tail_bytes,
+        tail_bytes,
+        deadline,
+        tail,
+        err);
+}
+
+static fx_code
+load_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx_err *err)
+{
+    const fx_index_pack *pack = &repository->index.packs[number];
+    char store_key[FX_KEY_TEXT_BYTES];
+    fx_pack_key(pack->name, store_key);
+    FX_BUF_AUTO head;
+    FX_BUF_AUTO tail;
+    FX_AUTO(fx_object) object = NULL;
+    fx_buf_init(&head, 0);
+    fx_buf_init(&tail, 0);
+    if (read_pack_ends(repository, pack, store_key, &head, &tail, err) != FX_OK ||
+        fx_object_parse(fx_buf_bytes(&head), fx_buf_bytes(&tail), pack->size_bytes, &object, err) !=
+            FX_OK ||
+        fx_object_unlock(object, repository->key, err) != FX_OK) {
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    if (object->blob_count != pack->blob_count) {
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not read \"%s\": it holds another number of blobs",
+            store_key);
+    }
+    *out_object = FX_TAKE(object);
+    return FX_OK;
+}
+
+/* The pack's head and directory, from memory or from the store in place of the least recently used.
+ */
+static fx_code
+open_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx_err *err)
+{
+    fx_open_pack *oldest = &repository->packs[0];
+    for (size_t i = 0; i < FX_OPEN_PACK_MAX; i++) {
+        fx_open_pack *one = &repository->packs[i];
+        if (one->object != NULL && one->pack == number) {
+            one->used_at = ++repository->use_count;
+            *out_object = one->object;
+            return FX_OK;
+        }
+        if (one->used_at < oldest->used_at) {
+            oldest = one;
+        }
+    }
+    fx_object *object = NULL;
+    if (load_pack(repository, number, &object, err) != FX_OK) {
+        return err->code;
+    }
+    fx_object_free(oldest->object);
+    *oldest = (fx_open_pack){.pack = number, .used_at = ++repository->use_count, .object = object};
+    *out_object = object;
+    return FX_OK;
+}
+
+static bool
+covers(const fx_segment *segment, uint32_t pack, const fx_blob *blob)
+{
+    return segment->used_at != 0 && segment->pack == pack && segment->offset <= blob->offset &&
+           blob->offset + blob->stored_bytes <= segment->offset + segment->bytes.size_bytes;
+}
+
+/*
+ * The blob's stored bytes, borrowed until the next call. Reads some of what follows too: chunks of
+ * one file mostly lie side by side.
+ */
+static fx_code
+stored_bytes_of(
+    fx_repository *repository,
+    uint32_t number,
+    const fx_blob *blob,
+    fx_bytes *out_stored,
+    fx_err *err)
+{
+    fx_segment *oldest = &repository->segments[0];
+    fx_segment *found = NULL;
+    for (size_t i = 0; i < FX_SEGMENT_MAX && found == NULL; i++) {
+        fx_segment *one = &repository->segments[i];
+        found = covers(one, number, blob) ? one : NULL;
+        oldest = one->used_at < oldest->used_at ? one : oldest;
+    }
+    if (found == NULL) {
+        char store_key[FX_KEY_TEXT_BYTES];
+        fx_pack_key(repository->index.packs[number].name, store_key);
+        uint64_t want_bytes =
+            blob->stored_bytes > FX_SEGMENT_BYTES ? blob->stored_bytes : FX_SEGMENT_BYTES;
+        found = oldest;
+        found->used_at = 0;
+        fx_buf_clear(&found->bytes);
+        if (fx_store_get(
+                repository->store,
+                store_key,
+                blob->offset,
+                want_bytes,
+                fx_repository_deadline(),
+                &found->bytes,
+                err) != FX_OK) {
+            return fx_err_wrap(err, "reading \"%s\"", store_key);
+        }
+        found->pack = number;
+        found->offset = blob->offset;
+        found->used_at = 1;
+    }
+    if (!covers(found, number, blob)) {
+        found->used_at = 0;
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read a pack: it is cut short");
+    }
+    found->used_at = ++repository->use_count;
+    *out_stored =
+        (fx_bytes){found->bytes.data + (blob->offset - found->offset), blob->stored_bytes};
+    return FX_OK;
+}
+
+/* Opens one stored copy of a chunk and computes its id again. */
+static fx_code
+read_copy(fx_repository *repository, const fx_index_entry *entry, fx_buf *out_content, fx_err *err)
+{
+    fx_object *object = NULL;
+    char store_key[FX_KEY_TEXT_BYTES];
+    fx_pack_key(repository->index.packs[entry->pack].name, store_key);
+    if (open_pack(repository, entry->pack, &object, err) != FX_OK) {
+        return err->code;
+    }
+    const fx_blob *blob = &object->blobs[entry->blob];
+    if (memcmp(blob->id.bytes, entry->id.bytes, FX_ID_BYTES) != 0) {
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not read \"%s\": its directory is not the index's",
+            store_key);
+    }
+    fx_bytes stored;
+    size_t before_bytes = out_content->size_bytes;
+    if (stored_bytes_of(repository, entry->pack, blob, &stored, err) != FX_OK ||
+        fx_object_open_blob(object, repository->zip, entry->blob, stored, out_content, err) !=
+            FX_OK) {
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    fx_chunk_id id;
+    fx_hmac_sha256(
+        repository->hmac,
+        (fx_bytes){out_content->data + before_bytes, out_content->size_bytes - before_bytes},
+        id.bytes);
+    if (memcmp(id.bytes, entry->id.bytes, FX_ID_BYTES) != 0) {
+        out_content->size_bytes = before_bytes;
+        return fx_fail(
+            err, FX_ERR_DAMAGED, "could not use a chunk of \"%s\": not its id", store_key);
+    }
+    return FX_OK;
+}
+
+/* Every copy in turn: one damaged pack does not lose what another holds too. */
+static fx_code
+read_any_copy(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
+{
+    const fx_index_entry *entry = fx_index_find(&repository->index, id);
+    if (entry == NULL) {
+        if (fx_repository_load_indexes(repository, err) != FX_OK) {
+            return err->code;
+        }
+        entry = fx_index_find(&repository->index, id);
+    }
+    if (entry == NULL) {
+        char hex[2 * FX_ID_BYTES + 1];
+        fx_hex_encode((fx_bytes){id->bytes, FX_ID_BYTES}, hex);
+        return fx_fail(err, FX_ERR_NOT_FOUND, "could not find chunk %s in any index", hex);
+    }
+    const fx_index_entry *end = repository->index.entries + repository->index.entry_count;
+    fx_code code = FX_ERR_NOT_FOUND;
+    for (; entry < end && memcmp(entry->id.bytes, id->bytes, FX_ID_BYTES) == 0; entry++) {
+        code = read_copy(repository, entry, out_content, err);
+        if (code == FX_OK || code == FX_ERR_LIMIT) {
+            break;
+        }
+    }
+    return code;
+}
+
+fx_code
+fx_repository_read_chunk(
+    fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
+{
+    if (fx_repository_need_key(repository, err) != FX_OK) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&repository->lock);
+    fx_code code = read_any_copy(repository, id, out_content, err);
+    (void)pthread_mutex_unlock(&repository->lock);
+    return code;
+}

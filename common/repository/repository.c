@@ -1,0 +1,589 @@
+#include "common/repository/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/repository.pb-c.h"
+
+#include "common/base/clock.h"
+#include "common/base/hex.h"
+
+enum {
+    REPOSITORY_MAGIC = 0x4ea05174,
+    CONFIG_MAX_BYTES = 4096,
+    CONFIG_HEAD_BYTES = 12,
+    OBJECT_DEADLINE_MS = 600 * 1000,
+    LIST_MAX = 1 << 20,
+};
+
+static const char config_magic[8] = "FXCONFIG";
+static const char config_key[] = "config";
+
+fx_mono
+fx_repository_deadline(void)
+{
+    return fx_mono_after(fx_clock_mono(), FX_DUR_MS(OBJECT_DEADLINE_MS));
+}
+
+void
+fx_pack_key(const unsigned char name[FX_ID_BYTES], char out_key[FX_KEY_TEXT_BYTES])
+{
+    char hex[2 * FX_ID_BYTES + 1];
+    fx_hex_encode((fx_bytes){name, FX_ID_BYTES}, hex);
+    (void)snprintf(out_key, FX_KEY_TEXT_BYTES, "packs/%.2s/%s", hex, hex);
+}
+
+bool
+fx_is_named_by_digest(const char *store_key, fx_bytes bytes)
+{
+    unsigned char digest[FX_SHA256_BYTES];
+    char hex[2 * FX_SHA256_BYTES + 1];
+    fx_sha256(bytes, digest);
+    fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
+    const char *slash = strrchr(store_key, '/');
+    return strcmp(slash == NULL ? store_key : slash + 1, hex) == 0;
+}
+
+fx_code
+fx_repository_need_key(const fx_repository *repository, fx_err *err)
+{
+    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    if (repository->key == NULL) {
+        return fx_fail(err, FX_ERR_WRONG_KEY, "could not do this without the repository's key");
+    }
+    return FX_OK;
+}
+
+/* ---- the object "config"
+ * -------------------------------------------------------------------------- */
+
+/* Magic, version, message, digest of all before. */
+static fx_code
+encode_config(const fx_repository_key *key, fx_buf *out, fx_err *err)
+{
+    unsigned char id[16];
+    unsigned char public_key[FX_BOX_KEY_BYTES];
+    fx_crypto_random(id, sizeof id);
+    memcpy(public_key, key->scope_public, sizeof public_key);
+    Fortress__Repository__Config config = FORTRESS__REPOSITORY__CONFIG__INIT;
+    config.repository_id = (ProtobufCBinaryData){sizeof id, id};
+    config.scope_public = (ProtobufCBinaryData){sizeof public_key, public_key};
+    config.created_wall_ns = fx_clock_wall().ns;
+
+    unsigned char head[CONFIG_HEAD_BYTES] = {0};
+    memcpy(head, config_magic, sizeof config_magic);
+    head[8] = FX_OBJECT_VERSION;
+    unsigned char message[CONFIG_MAX_BYTES];
+    FX_ASSERT(fortress__repository__config__get_packed_size(&config) <= sizeof message);
+    size_t message_bytes = fortress__repository__config__pack(&config, message);
+    if (fx_buf_append(out, head, sizeof head, err) != FX_OK ||
+        fx_buf_append(out, message, message_bytes, err) != FX_OK) {
+        return err->code;
+    }
+    unsigned char digest[FX_SHA256_BYTES];
+    fx_sha256(fx_buf_bytes(out), digest);
+    return fx_buf_append(out, digest, sizeof digest, err);
+}
+
+/* Gives the scope's public key. */
+static fx_code
+decode_config(const fx_buf *bytes, unsigned char out_public[FX_BOX_KEY_BYTES], fx_err *err)
+{
+    unsigned char digest[FX_SHA256_BYTES];
+    size_t least_bytes = CONFIG_HEAD_BYTES + sizeof digest;
+    if (bytes->size_bytes < least_bytes ||
+        memcmp(bytes->data, config_magic, sizeof config_magic) != 0) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"config\": it is not a repository's");
+    }
+    size_t body_bytes = bytes->size_bytes - sizeof digest;
+    fx_sha256((fx_bytes){bytes->data, body_bytes}, digest);
+    if (memcmp(bytes->data + body_bytes, digest, sizeof digest) != 0) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"config\": its digest is another");
+    }
+    if (bytes->data[8] != FX_OBJECT_VERSION) {
+        return fx_fail(
+            err,
+            FX_ERR_UNSUPPORTED,
+            "could not open the repository: format version %d, this program knows %d",
+            bytes->data[8],
+            FX_OBJECT_VERSION);
+    }
+    Fortress__Repository__Config *config = fortress__repository__config__unpack(
+        NULL, body_bytes - CONFIG_HEAD_BYTES, bytes->data + CONFIG_HEAD_BYTES);
+    bool valid = config != NULL && config->scope_public.len == FX_BOX_KEY_BYTES;
+    if (valid) {
+        memcpy(out_public, config->scope_public.data, FX_BOX_KEY_BYTES);
+    }
+    if (config != NULL) {
+        fortress__repository__config__free_unpacked(config, NULL);
+    }
+    return valid ? FX_OK
+                 : fx_fail(err, FX_ERR_DAMAGED, "could not read \"config\": it is malformed");
+}
+
+fx_code
+fx_repository_create(const char *url, const fx_repository_key *key, fx_err *err)
+{
+    FX_AUTO(fx_store) store = NULL;
+    FX_BUF_AUTO config;
+    fx_buf_init(&config, CONFIG_MAX_BYTES);
+    if (fx_store_open(url, &store, err) != FX_OK || fx_store_prepare(store, err) != FX_OK ||
+        encode_config(key, &config, err) != FX_OK) {
+        return err->code;
+    }
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_put(store, config_key, fx_buf_bytes(&config), deadline, err);
+    if (code == FX_ERR_EXISTS) {
+        return fx_fail(
+            err, FX_ERR_EXISTS, "could not create a repository: there is one at \"%.150s\"", url);
+    }
+    return code;
+}
+
+static fx_code
+check_config(fx_repository *repository, const char *url, fx_err *err)
+{
+    FX_BUF_AUTO bytes;
+    fx_buf_init(&bytes, CONFIG_MAX_BYTES);
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code =
+        fx_store_get(repository->store, config_key, 0, CONFIG_MAX_BYTES, deadline, &bytes, err);
+    if (code == FX_ERR_NOT_FOUND) {
+        return fx_fail(
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not open a repository: there is none at \"%.100s\"; make one with repo init",
+            url);
+    }
+    unsigned char public_key[FX_BOX_KEY_BYTES];
+    if (code != FX_OK || decode_config(&bytes, public_key, err) != FX_OK) {
+        return fx_err_wrap(err, "opening the repository \"%.150s\"", url);
+    }
+    if (repository->key != NULL &&
+        memcmp(public_key, repository->key->scope_public, sizeof public_key) != 0) {
+        return fx_fail(
+            err,
+            FX_ERR_WRONG_KEY,
+            "could not open the repository \"%.100s\": the key is another repository's",
+            url);
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_repository_open(
+    const char *url, const fx_repository_key *key, fx_repository **out_repository, fx_err *err)
+{
+    FX_AUTO(fx_repository) repository = calloc(1, sizeof *repository);
+    FX_ASSERT(repository != NULL);
+    repository->magic = REPOSITORY_MAGIC;
+    repository->key = key;
+    int result = pthread_mutex_init(&repository->lock, NULL);
+    FX_ASSERT(result == 0);
+    for (size_t i = 0; i < FX_SEGMENT_MAX; i++) {
+        fx_buf_init(&repository->segments[i].bytes, FX_SEGMENT_BYTES + FX_OBJECT_STORED_MAX_BYTES);
+    }
+    repository->zip = fx_zip_new();
+    if (key != NULL) {
+        repository->hmac = fx_hmac_new(key->id_key);
+    }
+    if (fx_store_open(url, &repository->store, err) != FX_OK ||
+        check_config(repository, url, err) != FX_OK) {
+        return err->code;
+    }
+    *out_repository = FX_TAKE(repository);
+    return FX_OK;
+}
+
+void
+fx_repository_free(fx_repository *repository)
+{
+    if (repository == NULL) {
+        return;
+    }
+    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    for (size_t i = 0; i < FX_OPEN_PACK_MAX; i++) {
+        fx_object_free(repository->packs[i].object);
+    }
+    for (size_t i = 0; i < FX_SEGMENT_MAX; i++) {
+        fx_buf_free(&repository->segments[i].bytes);
+    }
+    for (size_t i = 0; i < repository->loaded_count; i++) {
+        free(repository->loaded[i]);
+    }
+    free(repository->loaded);
+    fx_index_free(&repository->index);
+    fx_hmac_free(repository->hmac);
+    fx_zip_free(repository->zip);
+    fx_store_free(repository->store);
+    (void)pthread_mutex_destroy(&repository->lock);
+    repository->magic = 0;
+    free(repository);
+}
+
+/* ---- whole objects
+ * ---------------------------------------------------------------------------------- */
+
+fx_code
+fx_repository_load_object(
+    fx_repository *repository,
+    const char *store_key,
+    fx_object_type type,
+    fx_buf *bytes,
+    fx_object **out_object,
+    fx_err *err)
+{
+    fx_mono deadline = fx_repository_deadline();
+    fx_buf_clear(bytes);
+    if (fx_store_get(repository->store, store_key, 0, bytes->max_bytes, deadline, bytes, err) !=
+        FX_OK) {
+        return err->code;
+    }
+    FX_AUTO(fx_object) object = NULL;
+    fx_bytes all = fx_buf_bytes(bytes);
+    if (fx_object_parse(all, all, all.size_bytes, &object, err) != FX_OK) {
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    if (object->type != type) {
+        return fx_fail(
+            err, FX_ERR_DAMAGED, "could not read \"%s\": it is of another kind", store_key);
+    }
+    if (repository->key != NULL && fx_object_unlock(object, repository->key, err) != FX_OK) {
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    *out_object = FX_TAKE(object);
+    return FX_OK;
+}
+
+fx_code
+fx_repository_open_blob(
+    fx_repository *repository,
+    fx_object *object,
+    const fx_buf *bytes,
+    uint32_t index,
+    fx_buf *out,
+    fx_err *err)
+{
+    const fx_blob *blob = &object->blobs[index];
+    fx_bytes stored = {bytes->data + blob->offset, blob->stored_bytes};
+    return fx_object_open_blob(object, repository->zip, index, stored, out, err);
+}
+
+/* ---- indexes
+ * ------------------------------------------------------------------------------------------ */
+
+typedef struct key_list {
+    char **items;
+    size_t count;
+    bool overflow;
+} key_list;
+
+static void
+collect_key(void *ctx, const char *key, uint64_t size_bytes)
+{
+    (void)size_bytes;
+    key_list *list = ctx;
+    if (list->count == LIST_MAX) {
+        list->overflow = true;
+        return;
+    }
+    if ((list->count & (list->count - 1)) == 0) {
+        list->items = realloc(list->items, (list->count * 2 + 1) * sizeof *list->items);
+        FX_ASSERT(list->items != NULL);
+    }
+    list->items[list->count] = strdup(key);
+    FX_ASSERT(list->items[list->count] != NULL);
+    list->count++;
+}
+
+static void
+free_list(key_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i]);
+    }
+    free(list->items);
+}
+
+static fx_code
+list_keys(fx_repository *repository, const char *prefix, key_list *list, fx_err *err)
+{
+    fx_mono deadline = fx_repository_deadline();
+    if (fx_store_list(repository->store, prefix, deadline, collect_key, list, err) != FX_OK) {
+        return fx_err_wrap(err, "listing %s", prefix);
+    }
+    if (list->overflow) {
+        return fx_fail(err, FX_ERR_LIMIT, "could not list %s: more than %d", prefix, LIST_MAX);
+    }
+    return FX_OK;
+}
+
+static bool
+is_loaded(const fx_repository *repository, const char *key)
+{
+    for (size_t i = 0; i < repository->loaded_count; i++) {
+        if (strcmp(repository->loaded[i], key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static fx_code
+load_index(fx_repository *repository, const char *store_key, fx_err *err)
+{
+    FX_BUF_AUTO bytes;
+    FX_BUF_AUTO content;
+    FX_AUTO(fx_object) object = NULL;
+    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
+    fx_buf_init(&content, FX_OBJECT_BLOB_MAX_BYTES);
+    if (fx_repository_load_object(repository, store_key, FX_OBJECT_INDEX, &bytes, &object, err) !=
+        FX_OK) {
+        return err->code;
+    }
+    for (uint32_t i = 0; i < object->blob_count; i++) {
+        fx_buf_clear(&content);
+        if (fx_repository_open_blob(repository, object, &bytes, i, &content, err) != FX_OK ||
+            fx_index_decode(&repository->index, fx_buf_bytes(&content), err) != FX_OK) {
+            return fx_err_wrap(err, "reading \"%s\"", store_key);
+        }
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_repository_load_indexes(fx_repository *repository, fx_err *err)
+{
+    key_list list = {0};
+    fx_code code = list_keys(repository, "indexes/", &list, err);
+    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        if (is_loaded(repository, list.items[i])) {
+            continue;
+        }
+        code = load_index(repository, list.items[i], err);
+        size_t room = (repository->loaded_count + 1) * sizeof *repository->loaded;
+        repository->loaded = realloc(repository->loaded, room);
+        FX_ASSERT(repository->loaded != NULL);
+        repository->loaded[repository->loaded_count++] = list.items[i];
+        list.items[i] = NULL;
+    }
+    free_list(&list);
+    return code;
+}
+
+/* ---- snapshots
+ * ------------------------------------------------------------------------------------------ */
+
+static void
+set_text(char *out, size_t room_bytes, const char *text)
+{
+    (void)snprintf(out, room_bytes, "%s", text == NULL ? "" : text);
+}
+
+static fx_code
+decode_header(const fx_object *object, const char *store_key, fx_snapshot *out, fx_err *err)
+{
+    Fortress__Repository__SnapshotHeader *header =
+        fortress__repository__snapshot_header__unpack(NULL, object->plain_bytes, object->plain);
+    fx_snapshot snapshot = {0};
+    fx_err ignored = {0};
+    if (header == NULL || fx_name_parse(header->host, "host", &snapshot.host, &ignored) != FX_OK) {
+        if (header != NULL) {
+            fortress__repository__snapshot_header__free_unpacked(header, NULL);
+        }
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": its header is bad", store_key);
+    }
+    set_text(snapshot.id, sizeof snapshot.id, strrchr(store_key, '/') + 1);
+    set_text(snapshot.source, sizeof snapshot.source, header->source);
+    set_text(snapshot.kind, sizeof snapshot.kind, header->kind);
+    set_text(snapshot.note, sizeof snapshot.note, header->note);
+    snapshot.began = (fx_wall){.ns = header->began_wall_ns};
+    snapshot.ended = (fx_wall){.ns = header->ended_wall_ns};
+    snapshot.file_count = header->file_count;
+    snapshot.size_bytes = header->size_bytes;
+    snapshot.added_bytes = header->added_bytes;
+    snapshot.warning_count = header->warning_count;
+    fortress__repository__snapshot_header__free_unpacked(header, NULL);
+    *out = snapshot;
+    return FX_OK;
+}
+
+/* Whole, so that its name can be checked: the header of a snapshot is readable, not trusted. */
+static fx_code
+read_snapshot(
+    fx_repository *repository,
+    const char *store_key,
+    fx_snapshot *out_snapshot,
+    fx_chunk_id *out_root,
+    fx_err *err)
+{
+    FX_BUF_AUTO bytes;
+    FX_BUF_AUTO root;
+    FX_AUTO(fx_object) object = NULL;
+    fx_buf_init(&bytes, FX_SNAPSHOT_OBJECT_MAX_BYTES);
+    fx_buf_init(&root, FX_ID_BYTES);
+    if (fx_repository_load_object(
+            repository, store_key, FX_OBJECT_SNAPSHOT, &bytes, &object, err) != FX_OK) {
+        return err->code;
+    }
+    if (!fx_is_named_by_digest(store_key, fx_buf_bytes(&bytes))) {
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not read \"%s\": its bytes are not what was written",
+            store_key);
+    }
+    if (decode_header(object, store_key, out_snapshot, err) != FX_OK || out_root == NULL) {
+        return err->code;
+    }
+    if (object->blob_count != 1 ||
+        fx_repository_open_blob(repository, object, &bytes, 0, &root, err) != FX_OK ||
+        root.size_bytes != FX_ID_BYTES) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": its root is bad", store_key);
+    }
+    memcpy(out_root->bytes, root.data, FX_ID_BYTES);
+    return FX_OK;
+}
+
+static int
+by_began(const void *left, const void *right)
+{
+    const fx_snapshot *one = left;
+    const fx_snapshot *two = right;
+    if (one->began.ns != two->began.ns) {
+        return one->began.ns < two->began.ns ? -1 : 1;
+    }
+    return strcmp(one->id, two->id);
+}
+
+void
+fx_snapshot_list_free(fx_snapshot_list *list)
+{
+    free(list->items);
+    *list = (fx_snapshot_list){0};
+}
+
+fx_code
+fx_repository_list(
+    fx_repository *repository,
+    fx_snapshot_list *out_list,
+    size_t *out_unreadable_count,
+    fx_err *err)
+{
+    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    key_list keys = {0};
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 0;
+    fx_code code = list_keys(repository, "snapshots/", &keys, err);
+    if (code == FX_OK) {
+        list.items = calloc(keys.count + 1, sizeof *list.items);
+        FX_ASSERT(list.items != NULL);
+    }
+    for (size_t i = 0; code == FX_OK && i < keys.count; i++) {
+        fx_err one = {0};
+        (void)pthread_mutex_lock(&repository->lock);
+        if (read_snapshot(repository, keys.items[i], &list.items[list.count], NULL, &one) ==
+            FX_OK) {
+            list.count++;
+        } else if (one.code == FX_ERR_UNREACHABLE || one.code == FX_ERR_TIMEOUT) {
+            *err = one;
+            code = one.code;
+        } else {
+            unreadable_count++;
+        }
+        (void)pthread_mutex_unlock(&repository->lock);
+    }
+    free_list(&keys);
+    if (code != FX_OK) {
+        fx_snapshot_list_free(&list);
+        return code;
+    }
+    qsort(list.items, list.count, sizeof *list.items, by_began);
+    *out_list = list;
+    *out_unreadable_count = unreadable_count;
+    return FX_OK;
+}
+
+static bool
+matches(
+    const fx_snapshot *snapshot,
+    const char *which,
+    const char *source,
+    const char *host,
+    fx_wall before)
+{
+    bool latest = strcmp(which, "latest") == 0;
+    return (source == NULL || strcmp(snapshot->source, source) == 0) &&
+           (host == NULL || strcmp(snapshot->host.text, host) == 0) &&
+           (before.ns == 0 || snapshot->began.ns <= before.ns) &&
+           (latest || strncmp(snapshot->id, which, strlen(which)) == 0);
+}
+
+fx_code
+fx_repository_find(
+    fx_repository *repository,
+    const char *which,
+    const char *source,
+    const char *host,
+    fx_wall before,
+    fx_snapshot *out_snapshot,
+    fx_err *err)
+{
+    bool latest = strcmp(which, "latest") == 0;
+    if (!latest && (strlen(which) < 8 || strspn(which, "0123456789abcdef") != strlen(which))) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "could not use \"%.80s\" as a snapshot: \"latest\" or at least 8 digits of its id",
+            which);
+    }
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 0;
+    if (fx_repository_list(repository, &list, &unreadable_count, err) != FX_OK) {
+        return err->code;
+    }
+    const fx_snapshot *found = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        if (matches(&list.items[i], which, source, host, before)) {
+            found = &list.items[i];
+            count++;
+        }
+    }
+    fx_code code = FX_OK;
+    if (found == NULL) {
+        code = fx_fail(
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not find snapshot \"%.70s\"%s%.100s among %zu (%zu more could not be read)",
+            which,
+            source == NULL ? "" : " of ",
+            source == NULL ? "" : source,
+            list.count,
+            unreadable_count);
+    } else if (count > 1 && !latest) {
+        code = fx_fail(
+            err, FX_ERR_INVALID, "could not choose: \"%.70s\" begins %zu snapshots", which, count);
+    } else {
+        *out_snapshot = *found;
+    }
+    fx_snapshot_list_free(&list);
+    return code;
+}
+
+fx_code
+fx_repository_snapshot_root(
+    fx_repository *repository, const char *snapshot_id, fx_chunk_id *out_root, fx_err *err)
+{
+    char store_key[FX_KEY_TEXT_BYTES];
+    fx_snapshot ignored;
+    if (fx_repository_need_key(repository, err) != FX_OK) {
+        return err->code;
+    }
+    (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
+    (void)pthread_mutex_lock(&repository->lock);
+    fx_code code = read_snapshot(repository, store_key, &ignored, out_root, err);
+    (void)pthread_mutex_unlock(&repository->lock);
+    return code;
+}

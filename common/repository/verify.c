@@ -1,0 +1,341 @@
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/hex.h"
+#include "common/repository/internal.h"
+#include "common/repository/tree.h"
+
+enum { TREE_DEPTH_MAX = 2048 };
+
+typedef struct verification {
+    fx_repository *repository;
+    bool read_data;
+    fx_verify_finding finding;
+    void *ctx;
+    fx_verify_report report;
+    fx_err first;            /* finding */
+    bool *bad_pack;          /* by number in the index */
+    fx_chunk_id *seen_trees; /* of all snapshots: shared folders are walked once */
+    size_t seen_count;
+    uint64_t missing_count; /* of the snapshot that is being walked */
+} verification;
+
+FX_PRINTF(2, 3)
+static void
+found(verification *v, const char *fmt, ...)
+{
+    char text[FX_ERR_MESSAGE_MAX_BYTES];
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    v->report.damage_count++;
+    if (v->first.code == FX_OK) {
+        fx_ignore(fx_fail(&v->first, FX_ERR_DAMAGED, "%s", text), "kept for the end");
+    }
+    if (v->finding != NULL) {
+        v->finding(v->ctx, text);
+    }
+}
+
+/* ---- packs
+ * ---------------------------------------------------------------------------------------------- */
+
+static fx_code
+open_every_blob(verification *v, fx_object *object, const fx_buf *bytes, fx_err *err)
+{
+    FX_BUF_AUTO content;
+    fx_buf_init(&content, FX_CHUNK_MAX_BYTES);
+    for (uint32_t i = 0; i < object->blob_count; i++) {
+        fx_chunk_id id;
+        fx_buf_clear(&content);
+        if (fx_repository_open_blob(v->repository, object, bytes, i, &content, err) != FX_OK) {
+            return err->code;
+        }
+        fx_hmac_sha256(v->repository->hmac, fx_buf_bytes(&content), id.bytes);
+        if (memcmp(id.bytes, object->blobs[i].id.bytes, FX_ID_BYTES) != 0) {
+            return fx_fail(err, FX_ERR_DAMAGED, "could not use a chunk: not its id");
+        }
+    }
+    return FX_OK;
+}
+
+static fx_code
+read_pack(verification *v, const char *store_key, fx_err *err)
+{
+    FX_BUF_AUTO bytes;
+    FX_AUTO(fx_object) object = NULL;
+    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
+    if (fx_repository_load_object(v->repository, store_key, FX_OBJECT_PACK, &bytes, &object, err) !=
+        FX_OK) {
+        return err->code;
+    }
+    v->report.read_bytes += bytes.size_bytes;
+    if (!fx_is_named_by_digest(store_key, fx_buf_bytes(&bytes))) {
+        return fx_fail(
+            err, FX_ERR_DAMAGED, "could not read it: its bytes are not what was written");
+    }
+    return open_every_blob(v, object, &bytes, err);
+}
+
+static void
+verify_pack(verification *v, uint32_t number)
+{
+    const fx_index_pack *pack = &v->repository->index.packs[number];
+    char store_key[FX_KEY_TEXT_BYTES];
+    uint64_t size_bytes = 0;
+    fx_err err = {0};
+    fx_pack_key(pack->name, store_key);
+    v->report.pack_count++;
+    v->report.chunk_count += pack->blob_count;
+    fx_code code =
+        fx_store_stat(v->repository->store, store_key, fx_repository_deadline(), &size_bytes, &err);
+    if (code == FX_OK && size_bytes != pack->size_bytes) {
+        code = fx_fail(
+            &err,
+            FX_ERR_DAMAGED,
+            "could not use it: %" PRIu64 " bytes instead of %" PRIu64,
+            size_bytes,
+            pack->size_bytes);
+    }
+    if (code == FX_OK && v->read_data) {
+        code = read_pack(v, store_key, &err);
+    }
+    if (code != FX_OK) {
+        v->bad_pack[number] = true;
+        found(v, "pack \"%s\": %.150s", store_key, err.message);
+    }
+}
+
+/* ---- trees
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Is there a copy of the chunk in a pack that is whole? */
+static bool
+has_good_copy(verification *v, const fx_chunk_id *id)
+{
+    fx_index *index = &v->repository->index;
+    const fx_index_entry *entry = fx_index_find(index, id);
+    const fx_index_entry *end = index->entries + index->entry_count;
+    for (; entry != NULL && entry < end && memcmp(entry->id.bytes, id->bytes, FX_ID_BYTES) == 0;
+         entry++) {
+        if (!v->bad_pack[entry->pack]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+by_bytes(const void *left, const void *right)
+{
+    return memcmp(left, right, FX_ID_BYTES);
+}
+
+static bool
+is_seen(const verification *v, const fx_chunk_id *id)
+{
+    return v->seen_count > 0 &&
+           bsearch(id, v->seen_trees, v->seen_count, sizeof *id, by_bytes) != NULL;
+}
+
+/* Sorted insertion: whole folders are few beside their chunks. */
+static void
+mark_seen(verification *v, const fx_chunk_id *id)
+{
+    if ((v->seen_count & (v->seen_count - 1)) == 0) {
+        v->seen_trees = realloc(v->seen_trees, (v->seen_count * 2 + 1) * sizeof *v->seen_trees);
+        FX_ASSERT(v->seen_trees != NULL);
+    }
+    size_t place = v->seen_count;
+    while (place > 0 && by_bytes(&v->seen_trees[place - 1], id) > 0) {
+        v->seen_trees[place] = v->seen_trees[place - 1];
+        place--;
+    }
+    v->seen_trees[place] = *id;
+    v->seen_count++;
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): bounded by TREE_DEPTH_MAX */
+static void
+verify_tree(verification *v, const fx_chunk_id *id, size_t depth)
+{
+    fx_err err = {0};
+    FX_AUTO(fx_tree) tree = NULL;
+    if (is_seen(v, id)) {
+        return;
+    }
+    if (depth > TREE_DEPTH_MAX || fx_tree_read(v->repository, id, &tree, &err) != FX_OK) {
+        v->missing_count++;
+        return;
+    }
+    uint64_t missing_before = v->missing_count;
+    for (size_t i = 0; i < tree->node_count; i++) {
+        const fx_node *node = &tree->nodes[i];
+        for (size_t j = 0; j < node->extent_count; j++) {
+            const fx_extent *extent = &node->extents[j];
+            v->missing_count += !extent->is_hole && !has_good_copy(v, &extent->chunk);
+        }
+        if (node->kind == FX_NODE_FOLDER) {
+            verify_tree(v, &node->subtree, depth + 1);
+        }
+    }
+    if (v->missing_count == missing_before) {
+        mark_seen(v, id);
+    }
+}
+
+static void
+verify_snapshot(void *ctx, const char *key, uint64_t size_bytes)
+{
+    verification *v = ctx;
+    fx_err err = {0};
+    fx_chunk_id root;
+    const char *id = strrchr(key, '/') + 1;
+    v->report.snapshot_count++;
+    v->report.read_bytes += size_bytes;
+    if (fx_repository_snapshot_root(v->repository, id, &root, &err) != FX_OK) {
+        found(v, "snapshot %s: %.150s", id, err.message);
+        return;
+    }
+    v->missing_count = 0;
+    verify_tree(v, &root, 0);
+    if (v->missing_count > 0) {
+        found(
+            v,
+            "snapshot %s: cannot be restored whole, %" PRIu64
+            " of its chunks are damaged or missing",
+            id,
+            v->missing_count);
+    }
+}
+
+/* ---- the rest
+ * ------------------------------------------------------------------------------------------- */
+
+static void
+verify_index(void *ctx, const char *key, uint64_t size_bytes)
+{
+    verification *v = ctx;
+    fx_err err = {0};
+    FX_BUF_AUTO bytes;
+    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
+    v->report.read_bytes += size_bytes;
+    if (fx_store_get(
+            v->repository->store, key, 0, size_bytes, fx_repository_deadline(), &bytes, &err) !=
+        FX_OK) {
+        found(v, "index \"%s\": %.150s", key, err.message);
+    } else if (!fx_is_named_by_digest(key, fx_buf_bytes(&bytes))) {
+        found(v, "index \"%s\": its bytes are not what was written", key);
+    }
+}
+
+static void
+verify_stream(void *ctx, const char *key, uint64_t size_bytes)
+{
+    verification *v = ctx;
+    fx_err err = {0};
+    FX_BUF_AUTO content;
+    fx_buf_init(&content, FX_NAMED_MAX_BYTES);
+    v->report.named_count++;
+    if (!v->read_data) {
+        return;
+    }
+    v->report.read_bytes += size_bytes;
+    if (fx_repository_get_named(v->repository, key + strlen("streams/"), &content, &err) != FX_OK) {
+        found(v, "stream \"%s\": %.150s", key, err.message);
+    }
+}
+
+typedef struct keys {
+    char **items;
+    uint64_t *sizes;
+    size_t count;
+} keys;
+
+static void
+collect(void *ctx, const char *key, uint64_t size_bytes)
+{
+    keys *list = ctx;
+    if ((list->count & (list->count - 1)) == 0) {
+        list->items = realloc(list->items, (list->count * 2 + 1) * sizeof *list->items);
+        list->sizes = realloc(list->sizes, (list->count * 2 + 1) * sizeof *list->sizes);
+        FX_ASSERT(list->items != NULL && list->sizes != NULL);
+    }
+    list->items[list->count] = strdup(key);
+    FX_ASSERT(list->items[list->count] != NULL);
+    list->sizes[list->count++] = size_bytes;
+}
+
+/* Lists first and visits then: a visit asks the store for more. */
+static fx_code
+for_each(verification *v, const char *prefix, fx_store_visit visit, fx_err *err)
+{
+    keys list = {0};
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_list(v->repository->store, prefix, deadline, collect, &list, err);
+    for (size_t i = 0; i < list.count; i++) {
+        if (code == FX_OK) {
+            visit(v, list.items[i], list.sizes[i]);
+        }
+        free(list.items[i]);
+    }
+    free(list.items);
+    free(list.sizes);
+    return code;
+}
+
+static fx_code
+verify_all(verification *v, fx_err *err)
+{
+    if (for_each(v, "indexes/", verify_index, err) != FX_OK) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&v->repository->lock);
+    fx_err index_err = {0};
+    if (fx_repository_load_indexes(v->repository, &index_err) != FX_OK) {
+        found(v, "index: %.200s", index_err.message);
+    }
+    size_t pack_count = v->repository->index.pack_count;
+    v->bad_pack = calloc(pack_count + 1, sizeof *v->bad_pack);
+    FX_ASSERT(v->bad_pack != NULL);
+    for (size_t i = 0; i < pack_count; i++) {
+        verify_pack(v, (uint32_t)i);
+    }
+    (void)pthread_mutex_unlock(&v->repository->lock);
+    if (for_each(v, "snapshots/", verify_snapshot, err) != FX_OK ||
+        for_each(v, "streams/", verify_stream, err) != FX_OK) {
+        return err->code;
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_repository_verify(
+    fx_repository *repository,
+    bool read_data,
+    fx_verify_finding finding,
+    void *ctx,
+    fx_verify_report *out_report,
+    fx_err *err)
+{
+    if (fx_repository_need_key(repository, err) != FX_OK) {
+        return err->code;
+    }
+    verification v = {
+        .repository = repository, .read_data = read_data, .finding = finding, .ctx = ctx};
+    fx_code code = verify_all(&v, err);
+    free(v.bad_pack);
+    free(v.seen_trees);
+    *out_report = v.report;
+    if (code != FX_OK) {
+        return fx_err_wrap(err, "verifying the repository");
+    }
+    if (v.first.code != FX_OK) {
+        *err = v.first;
+        return v.first.code;
+    }
+    return FX_OK;
+}

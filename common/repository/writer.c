@@ -1,0 +1,358 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/repository.pb-c.h"
+
+#include "common/base/hex.h"
+#include "common/repository/internal.h"
+
+enum { WRITER_MAGIC = 0x3417e400 };
+
+/* Chunks of this run that no index knows yet: open addressing, at most three quarters full. */
+typedef struct id_set {
+    fx_chunk_id *slots;
+    bool *used;
+    size_t capacity; /* a power of two */
+    size_t count;
+} id_set;
+
+struct fx_writer {
+    uint32_t magic;
+    fx_repository *repository;
+    fx_session session;
+    fx_hmac *hmac;
+    fx_zip *zip;
+    fx_object_writer pack;
+    bool pack_open;
+    fx_chunk_id *pack_ids;
+    size_t pack_id_capacity;
+    id_set fresh;
+    fx_object_writer index;
+    bool index_open;
+    fx_buf records; /* of packs that are stored, not yet in an index blob */
+    uint64_t added_bytes;
+};
+
+/* ---- the set
+ * ---------------------------------------------------------------------------------------- */
+
+static size_t
+slot_of(const id_set *set, const fx_chunk_id *id)
+{
+    uint64_t hash = 0;
+    memcpy(&hash, id->bytes, sizeof hash); /* an HMAC is spread evenly already */
+    size_t slot = (size_t)hash & (set->capacity - 1);
+    while (set->used[slot] && memcmp(set->slots[slot].bytes, id->bytes, FX_ID_BYTES) != 0) {
+        slot = (slot + 1) & (set->capacity - 1);
+    }
+    return slot;
+}
+
+static void
+grow_set(id_set *set)
+{
+    id_set larger = {
+        .capacity = set->capacity == 0 ? 1024 : set->capacity * 2, .count = set->count};
+    larger.slots = calloc(larger.capacity, sizeof *larger.slots);
+    larger.used = calloc(larger.capacity, sizeof *larger.used);
+    FX_ASSERT(larger.slots != NULL && larger.used != NULL);
+    for (size_t i = 0; i < set->capacity; i++) {
+        if (set->used[i]) {
+            size_t slot = slot_of(&larger, &set->slots[i]);
+            larger.slots[slot] = set->slots[i];
+            larger.used[slot] = true;
+        }
+    }
+    free(set->slots);
+    free(set->used);
+    *set = larger;
+}
+
+/* False if it was there already. */
+static bool
+add_to_set(id_set *set, const fx_chunk_id *id)
+{
+    if (set->count * 4 >= set->capacity * 3) {
+        grow_set(set);
+    }
+    size_t slot = slot_of(set, id);
+    if (set->used[slot]) {
+        return false;
+    }
+    set->slots[slot] = *id;
+    set->used[slot] = true;
+    set->count++;
+    return true;
+}
+
+/* ---- opening
+ * ---------------------------------------------------------------------------------------- */
+
+fx_code
+fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
+{
+    if (fx_repository_need_key(repository, err) != FX_OK) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&repository->lock);
+    fx_code code = fx_repository_load_indexes(repository, err);
+    (void)pthread_mutex_unlock(&repository->lock);
+    if (code != FX_OK) {
+        return fx_err_wrap(err, "beginning to write");
+    }
+    FX_AUTO(fx_writer) writer = calloc(1, sizeof *writer);
+    FX_ASSERT(writer != NULL);
+    writer->magic = WRITER_MAGIC;
+    writer->repository = repository;
+    writer->hmac = fx_hmac_new(repository->key->id_key);
+    writer->zip = fx_zip_new();
+    fx_buf_init(&writer->records, FX_OBJECT_BLOB_MAX_BYTES);
+    if (fx_session_begin(repository->key, &writer->session, err) != FX_OK) {
+        return err->code;
+    }
+    *out_writer = FX_TAKE(writer);
+    return FX_OK;
+}
+
+void
+fx_writer_free(fx_writer *writer)
+{
+    if (writer == NULL) {
+        return;
+    }
+    FX_ASSERT(writer->magic == WRITER_MAGIC);
+    if (writer->pack_open) {
+        fx_object_writer_free(&writer->pack);
+    }
+    if (writer->index_open) {
+        fx_object_writer_free(&writer->index);
+    }
+    fx_buf_free(&writer->records);
+    free(writer->pack_ids);
+    free(writer->fresh.slots);
+    free(writer->fresh.used);
+    fx_hmac_free(writer->hmac);
+    fx_zip_free(writer->zip);
+    fx_wipe(&writer->session, sizeof writer->session);
+    writer->magic = 0;
+    free(writer);
+}
+
+/* ---- packs and index
+ * -------------------------------------------------------------------------------- */
+
+/* Success also if the object is there: it is named by its bytes. */
+static fx_code
+put_by_digest(fx_writer *writer, const char *store_key, fx_bytes bytes, fx_err *err)
+{
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_put(writer->repository->store, store_key, bytes, deadline, err);
+    if (code == FX_OK || code == FX_ERR_EXISTS) {
+        writer->added_bytes += bytes.size_bytes;
+        return FX_OK;
+    }
+    return fx_err_wrap(err, "storing \"%s\"", store_key);
+}
+
+/* Moves the collected records into a blob of the index object. */
+static fx_code
+seal_records(fx_writer *writer, fx_err *err)
+{
+    static const fx_chunk_id none;
+    if (writer->records.size_bytes == 0) {
+        return FX_OK;
+    }
+    if (!writer->index_open) {
+        fx_bytes plain = {NULL, 0};
+        if (fx_object_begin(&writer->index, &writer->session, FX_OBJECT_INDEX, plain, err) !=
+            FX_OK) {
+            return err->code;
+        }
+        writer->index_open = true;
+    }
+    fx_bytes records = fx_buf_bytes(&writer->records);
+    if (fx_object_add(&writer->index, writer->zip, &none, FX_CHUNK_TREE + 1, records, err) !=
+        FX_OK) {
+        return err->code;
+    }
+    fx_buf_clear(&writer->records);
+    return FX_OK;
+}
+
+static fx_code
+record_pack(fx_writer *writer, const fx_index_pack *pack, fx_err *err)
+{
+    fx_err full = {0};
+    if (fx_index_encode(pack, writer->pack_ids, &writer->records, &full) == FX_OK) {
+        return FX_OK;
+    }
+    if (seal_records(writer, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_index_encode(pack, writer->pack_ids, &writer->records, err);
+}
+
+static fx_code
+flush_pack(fx_writer *writer, fx_err *err)
+{
+    if (!writer->pack_open) {
+        return FX_OK;
+    }
+    fx_index_pack pack = {.blob_count = writer->pack.count};
+    char store_key[FX_KEY_TEXT_BYTES];
+    fx_code code = fx_object_finish(&writer->pack, pack.name, err);
+    if (code == FX_OK) {
+        pack.size_bytes = writer->pack.bytes.size_bytes;
+        fx_pack_key(pack.name, store_key);
+        code = put_by_digest(writer, store_key, fx_buf_bytes(&writer->pack.bytes), err);
+    }
+    if (code == FX_OK) {
+        size_t records_before = writer->records.size_bytes;
+        code = record_pack(writer, &pack, err);
+        FX_ASSERT(code != FX_OK || writer->records.size_bytes != records_before);
+    }
+    fx_object_writer_free(&writer->pack);
+    writer->pack_open = false;
+    return code;
+}
+
+static fx_code
+add_to_pack(
+    fx_writer *writer, fx_chunk_kind kind, const fx_chunk_id *id, fx_bytes content, fx_err *err)
+{
+    if (!writer->pack_open) {
+        fx_bytes plain = {NULL, 0};
+        if (fx_object_begin(&writer->pack, &writer->session, FX_OBJECT_PACK, plain, err) != FX_OK) {
+            return err->code;
+        }
+        writer->pack_open = true;
+    }
+    if (fx_object_add(&writer->pack, writer->zip, id, (uint32_t)kind + 1, content, err) != FX_OK) {
+        return err->code;
+    }
+    if (writer->pack.count > writer->pack_id_capacity) {
+        writer->pack_id_capacity =
+            writer->pack_id_capacity == 0 ? 256 : writer->pack_id_capacity * 2;
+        writer->pack_ids =
+            realloc(writer->pack_ids, writer->pack_id_capacity * sizeof *writer->pack_ids);
+        FX_ASSERT(writer->pack_ids != NULL);
+    }
+    writer->pack_ids[writer->pack.count - 1] = *id;
+    /* Bounded by count too: a pack's record must fit an index blob. */
+    bool full = writer->pack.bytes.size_bytes >= FX_PACK_TARGET_BYTES ||
+                writer->pack.count >= FX_OBJECT_BLOB_MAX_BYTES / FX_ID_BYTES / 4;
+    return full ? flush_pack(writer, err) : FX_OK;
+}
+
+fx_code
+fx_writer_add_chunk(
+    fx_writer *writer, fx_chunk_kind kind, fx_bytes content, fx_chunk_id *out_id, fx_err *err)
+{
+    FX_ASSERT(writer->magic == WRITER_MAGIC);
+    if (content.size_bytes > FX_CHUNK_MAX_BYTES) {
+        return fx_fail(
+            err, FX_ERR_LIMIT, "could not store a chunk of %zu bytes", content.size_bytes);
+    }
+    fx_chunk_id id;
+    fx_hmac_sha256(writer->hmac, content, id.bytes);
+    (void)pthread_mutex_lock(&writer->repository->lock);
+    bool known = fx_index_find(&writer->repository->index, &id) != NULL;
+    (void)pthread_mutex_unlock(&writer->repository->lock);
+    *out_id = id;
+    if (known || !add_to_set(&writer->fresh, &id)) {
+        return FX_OK;
+    }
+    return add_to_pack(writer, kind, &id, content, err);
+}
+
+/* ---- commit
+ * ------------------------------------------------------------------------------------------- */
+
+static fx_code
+put_index(fx_writer *writer, fx_err *err)
+{
+    if (seal_records(writer, err) != FX_OK || !writer->index_open) {
+        return writer->records.size_bytes == 0 && !writer->index_open ? FX_OK : err->code;
+    }
+    unsigned char digest[FX_SHA256_BYTES];
+    char hex[2 * FX_SHA256_BYTES + 1];
+    char store_key[FX_KEY_TEXT_BYTES];
+    if (fx_object_finish(&writer->index, digest, err) != FX_OK) {
+        return err->code;
+    }
+    fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
+    (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
+    fx_code code = put_by_digest(writer, store_key, fx_buf_bytes(&writer->index.bytes), err);
+    fx_object_writer_free(&writer->index);
+    writer->index_open = false;
+    return code;
+}
+
+static fx_code
+encode_header(fx_snapshot *snapshot, fx_buf *out, fx_err *err)
+{
+    Fortress__Repository__SnapshotHeader header = FORTRESS__REPOSITORY__SNAPSHOT_HEADER__INIT;
+    header.host = snapshot->host.text;
+    header.source = snapshot->source;
+    header.kind = snapshot->kind;
+    header.began_wall_ns = snapshot->began.ns;
+    header.ended_wall_ns = snapshot->ended.ns;
+    header.file_count = snapshot->file_count;
+    header.size_bytes = snapshot->size_bytes;
+    header.added_bytes = snapshot->added_bytes;
+    header.warning_count = snapshot->warning_count;
+    header.note = snapshot->note;
+    unsigned char *room = NULL;
+    size_t size_bytes = fortress__repository__snapshot_header__get_packed_size(&header);
+    if (fx_buf_extend(out, size_bytes, &room, err) != FX_OK) {
+        return err->code;
+    }
+    (void)fortress__repository__snapshot_header__pack(&header, room);
+    return FX_OK;
+}
+
+static fx_code
+put_snapshot(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *snapshot, fx_err *err)
+{
+    static const fx_chunk_id none;
+    FX_BUF_AUTO plain;
+    fx_buf_init(&plain, FX_OBJECT_PLAIN_MAX_BYTES);
+    if (encode_header(snapshot, &plain, err) != FX_OK) {
+        return err->code;
+    }
+    fx_object_writer object;
+    unsigned char digest[FX_SHA256_BYTES];
+    char store_key[FX_KEY_TEXT_BYTES];
+    fx_bytes content = {root->bytes, FX_ID_BYTES};
+    fx_code code =
+        fx_object_begin(&object, &writer->session, FX_OBJECT_SNAPSHOT, fx_buf_bytes(&plain), err);
+    if (code == FX_OK) {
+        code = fx_object_add(&object, writer->zip, &none, FX_CHUNK_TREE + 1, content, err);
+    }
+    if (code == FX_OK) {
+        code = fx_object_finish(&object, digest, err);
+    }
+    if (code == FX_OK) {
+        fx_hex_encode((fx_bytes){digest, sizeof digest}, snapshot->id);
+        (void)snprintf(store_key, sizeof store_key, "snapshots/%s", snapshot->id);
+        code = put_by_digest(writer, store_key, fx_buf_bytes(&object.bytes), err);
+    }
+    fx_object_writer_free(&object);
+    return code;
+}
+
+fx_code
+fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err)
+{
+    FX_ASSERT(writer->magic == WRITER_MAGIC);
+    FX_ASSERT(!fx_name_is_none(&header->host));
+    if (flush_pack(writer, err) != FX_OK || put_index(writer, err) != FX_OK) {
+        return fx_err_wrap(err, "committing the snapshot");
+    }
+    header->added_bytes = writer->added_bytes;
+    if (put_snapshot(writer, root, header, err) != FX_OK) {
+        return fx_err_wrap(err, "committing the snapshot");
+    }
+    return FX_OK;
+}

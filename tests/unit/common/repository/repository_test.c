@@ -1,0 +1,452 @@
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/clock.h"
+#include "common/base/file.h"
+#include "common/base/rng.h"
+#include "common/repository/tree.h"
+#include "common/store/fault/fault.h"
+
+enum { URL_BYTES = 128, FILES = 3 };
+
+static char folder[] = "/tmp/fx_repository_test_XXXXXX";
+static char key_path[64];
+static fx_repository_key *key;
+static int serial;
+
+static int
+make_folder(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    if (mkdtemp(folder) == NULL) {
+        return -1;
+    }
+    (void)snprintf(key_path, sizeof key_path, "%s/key", folder);
+    return fx_repository_key_create(key_path, &err) == FX_OK &&
+                   fx_repository_key_load(key_path, &key, &err) == FX_OK
+               ? 0
+               : -1;
+}
+
+static int
+remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+static int
+remove_folder(void **state)
+{
+    (void)state;
+    fx_repository_key_free(key);
+    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void
+new_url(char url[URL_BYTES])
+{
+    (void)snprintf(url, URL_BYTES, "posix:%s/%d", folder, serial++);
+}
+
+/* What file `index` of version `version` holds: the same in all versions but for the last file. */
+static void
+content_of(int index, int version, fx_buf *out)
+{
+    fx_err err = {0};
+    fx_rng rng;
+    fx_rng_init(&rng, (uint64_t)(index * 100 + (index == FILES - 1 ? version : 0) + 1));
+    fx_buf_init(out, 1 << 20);
+    for (size_t i = 0; i < 3000; i++) {
+        uint64_t word = index == 0 ? 42 : fx_rng_next(&rng); /* the first one compresses well */
+        assert_int_equal(fx_buf_append(out, &word, sizeof word, &err), FX_OK);
+    }
+}
+
+/* Writes a tree of FILES files; gives the code of what failed first, after which nothing is
+ * acknowledged. */
+static fx_code
+backup(const char *url, int version, fx_snapshot *out_snapshot, fx_err *err)
+{
+    FX_AUTO(fx_repository) repository = NULL;
+    FX_AUTO(fx_writer) writer = NULL;
+    fx_chunk_id root;
+    fx_node nodes[FILES] = {0};
+    fx_extent extents[FILES] = {0};
+    char names[FILES][16];
+    if (fx_repository_open(url, key, &repository, err) != FX_OK ||
+        fx_writer_open(repository, &writer, err) != FX_OK) {
+        return err->code;
+    }
+    for (int i = 0; i < FILES; i++) {
+        FX_BUF_AUTO content;
+        content_of(i, version, &content);
+        (void)snprintf(names[i], sizeof names[i], "file%d", i);
+        extents[i].size_bytes = content.size_bytes;
+        nodes[i] = (fx_node){
+            .kind = FX_NODE_FILE,
+            .name = names[i],
+            .mode = 0644,
+            .size_bytes = content.size_bytes,
+            .extents = &extents[i],
+            .extent_count = 1};
+        if (fx_writer_add_chunk(
+                writer, FX_CHUNK_DATA, fx_buf_bytes(&content), &extents[i].chunk, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    fx_tree tree = {nodes, FILES};
+    fx_snapshot snapshot = {
+        .host = fx_name_of("db1"),
+        .source = "files:test",
+        .kind = "files",
+        .note = "{}",
+        .began = {.ns = 1000 + version},
+        .ended = {.ns = 2000 + version},
+        .file_count = FILES};
+    if (fx_tree_write(writer, &tree, &root, err) != FX_OK ||
+        fx_writer_commit(writer, &root, &snapshot, err) != FX_OK) {
+        return err->code;
+    }
+    *out_snapshot = snapshot;
+    return FX_OK;
+}
+
+/* Reads a snapshot whole. Never content that was not written: that fails the test. */
+static fx_code
+restore(const char *url, const char *id, int version, fx_err *err)
+{
+    FX_AUTO(fx_repository) repository = NULL;
+    FX_AUTO(fx_tree) tree = NULL;
+    fx_chunk_id root;
+    if (fx_repository_open(url, key, &repository, err) != FX_OK ||
+        fx_repository_snapshot_root(repository, id, &root, err) != FX_OK ||
+        fx_tree_read(repository, &root, &tree, err) != FX_OK) {
+        return err->code;
+    }
+    assert_int_equal(tree->node_count, FILES);
+    for (int i = 0; i < FILES; i++) {
+        FX_BUF_AUTO expected;
+        FX_BUF_AUTO got;
+        content_of(i, version, &expected);
+        fx_buf_init(&got, FX_CHUNK_MAX_BYTES);
+        if (fx_repository_read_chunk(repository, &tree->nodes[i].extents[0].chunk, &got, err) !=
+            FX_OK) {
+            return err->code;
+        }
+        assert_int_equal(got.size_bytes, expected.size_bytes);
+        assert_memory_equal(got.data, expected.data, expected.size_bytes);
+    }
+    return FX_OK;
+}
+
+static fx_code
+verify(const char *url, bool read_data, fx_verify_report *out_report, fx_err *err)
+{
+    FX_AUTO(fx_repository) repository = NULL;
+    if (fx_repository_open(url, key, &repository, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_repository_verify(repository, read_data, NULL, NULL, out_report, err);
+}
+
+static void
+restores_what_was_saved_and_stores_it_once(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    new_url(url);
+    fx_snapshot first;
+    fx_snapshot second;
+    fx_verify_report report = {0};
+    assert_int_equal(backup(url, 1, &first, &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_ERR_EXISTS);
+    assert_int_equal(backup(url, 1, &first, &err), FX_OK);
+    assert_int_equal(backup(url, 2, &second, &err), FX_OK);
+    assert_true(first.added_bytes > 2 * 24000);
+    assert_true(second.added_bytes < 24000 + 5000);
+    assert_int_equal(restore(url, first.id, 1, &err), FX_OK);
+    assert_int_equal(restore(url, second.id, 2, &err), FX_OK);
+    assert_int_equal(verify(url, true, &report, &err), FX_OK);
+    assert_int_equal(report.snapshot_count, 2);
+    assert_int_equal(report.pack_count, 2);
+    assert_true(report.read_bytes > first.added_bytes);
+}
+
+static void
+snapshots_are_listed_without_a_key_and_found(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    new_url(url);
+    fx_snapshot snapshots[2];
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(backup(url, 1, &snapshots[0], &err), FX_OK);
+    assert_int_equal(backup(url, 2, &snapshots[1], &err), FX_OK);
+    FX_AUTO(fx_repository) repository = NULL;
+    assert_int_equal(fx_repository_open(url, NULL, &repository, &err), FX_OK);
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 9;
+    assert_int_equal(fx_repository_list(repository, &list, &unreadable_count, &err), FX_OK);
+    assert_int_equal(list.count, 2);
+    assert_int_equal(unreadable_count, 0);
+    assert_string_equal(list.items[0].id, snapshots[0].id);
+    assert_string_equal(list.items[1].host.text, "db1");
+    assert_string_equal(list.items[1].note, "{}");
+    fx_snapshot_list_free(&list);
+
+    fx_wall any = {0};
+    fx_wall early = {.ns = 1001};
+    fx_snapshot found;
+    assert_int_equal(
+        fx_repository_find(repository, "latest", NULL, NULL, any, &found, &err), FX_OK);
+    assert_string_equal(found.id, snapshots[1].id);
+    assert_int_equal(
+        fx_repository_find(repository, "latest", NULL, NULL, early, &found, &err), FX_OK);
+    assert_string_equal(found.id, snapshots[0].id);
+    char prefix[9] = "";
+    memcpy(prefix, snapshots[0].id, 8);
+    assert_int_equal(fx_repository_find(repository, prefix, NULL, NULL, any, &found, &err), FX_OK);
+    fx_code code = fx_repository_find(repository, "latest", "x", NULL, any, &found, &err);
+    assert_int_equal(code, FX_ERR_NOT_FOUND);
+    code = fx_repository_find(repository, "0f", NULL, NULL, any, &found, &err);
+    assert_int_equal(code, FX_ERR_INVALID);
+    fx_chunk_id root;
+    code = fx_repository_snapshot_root(repository, snapshots[0].id, &root, &err);
+    assert_int_equal(code, FX_ERR_WRONG_KEY);
+}
+
+static void
+another_key_is_told_from_damage(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char path[64];
+    new_url(url);
+    (void)snprintf(path, sizeof path, "%s/other", folder);
+    FX_AUTO(fx_repository_key) other = NULL;
+    FX_AUTO(fx_repository) repository = NULL;
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(fx_repository_key_create(path, &err), FX_OK);
+    assert_int_equal(fx_repository_key_create(path, &err), FX_ERR_EXISTS);
+    assert_int_equal(fx_repository_key_load(path, &other, &err), FX_OK);
+    assert_int_equal(fx_repository_open(url, other, &repository, &err), FX_ERR_WRONG_KEY);
+    assert_int_equal(chmod(path, 0640), 0);
+    fx_repository_key *third = NULL;
+    assert_int_equal(fx_repository_key_load(path, &third, &err), FX_ERR_DENIED);
+    assert_int_equal(fx_file_replace(path, (fx_bytes){"junk", 4}, 0600, &err), FX_OK);
+    assert_int_equal(fx_repository_key_load(path, &third, &err), FX_ERR_INVALID);
+}
+
+static void
+count_name(void *ctx, const char *name)
+{
+    char *seen = ctx;
+    size_t used = strlen(seen);
+    (void)snprintf(seen + used, 100 - used, "%s ", name);
+}
+
+static void
+streams_keep_their_name_and_content(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    new_url(url);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    FX_AUTO(fx_repository) repository = NULL;
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    static unsigned char large[9 * 1024 * 1024];
+    for (size_t i = 0; i < sizeof large; i++) {
+        large[i] = (unsigned char)(i >> 12);
+    }
+    fx_bytes content = {large, sizeof large};
+    assert_int_equal(fx_repository_put_named(repository, "wal/1/B", content, &err), FX_OK);
+    assert_int_equal(fx_repository_put_named(repository, "wal/1/B", content, &err), FX_OK);
+    fx_bytes other = {"x", 1};
+    fx_code code = fx_repository_put_named(repository, "wal/1/B", other, &err);
+    assert_int_equal(code, FX_ERR_EXISTS);
+    assert_int_equal(fx_repository_put_named(repository, "wal/1/A", other, &err), FX_OK);
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, FX_NAMED_MAX_BYTES);
+    assert_int_equal(fx_repository_get_named(repository, "wal/1/B", &out, &err), FX_OK);
+    assert_int_equal(out.size_bytes, sizeof large);
+    assert_memory_equal(out.data, large, sizeof large);
+    assert_int_equal(fx_repository_get_named(repository, "wal/1/C", &out, &err), FX_ERR_NOT_FOUND);
+    char seen[100] = "";
+    assert_int_equal(fx_repository_list_named(repository, "wal/", count_name, seen, &err), FX_OK);
+    assert_string_equal(seen, "wal/1/A wal/1/B ");
+
+    char from[URL_BYTES + 64];
+    char to[URL_BYTES + 64]; /* one stream in another's place */
+    (void)snprintf(from, sizeof from, "%s/streams/wal/1/A", url + strlen("posix:"));
+    (void)snprintf(to, sizeof to, "%s/streams/wal/1/B", url + strlen("posix:"));
+    assert_int_equal(rename(from, to), 0);
+    fx_buf_clear(&out);
+    assert_int_equal(fx_repository_get_named(repository, "wal/1/B", &out, &err), FX_ERR_DAMAGED);
+}
+
+/* ---- damage
+ * --------------------------------------------------------------------------------------------- */
+
+static char objects[32][256];
+static size_t object_count;
+
+static int
+note_object(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info;
+    (void)place;
+    if (kind == FTW_F && object_count < 32) {
+        (void)snprintf(objects[object_count++], sizeof objects[0], "%s", path);
+    }
+    return 0;
+}
+
+static void
+flip(const char *path, size_t offset, unsigned char mask)
+{
+    assert_int_equal(chmod(path, 0600), 0);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, (long)offset, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_true(byte != EOF);
+    assert_int_equal(fseek(file, (long)offset, SEEK_SET), 0);
+    assert_true(fputc(byte ^ mask, file) != EOF);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void
+one_changed_byte_anywhere_is_found_and_never_restored(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    new_url(url);
+    fx_snapshot snapshot;
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
+    object_count = 0;
+    assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
+    assert_int_equal(object_count, 4); /* config, pack, index, snapshot */
+    fx_rng rng;
+    fx_rng_init(&rng, 20261123);
+    for (size_t i = 0; i < object_count; i++) {
+        struct stat info;
+        assert_int_equal(stat(objects[i], &info), 0);
+        for (int round = 0; round < 160; round++) {
+            /* Every place of head and foot in turn, and others by chance. */
+            size_t size = (size_t)info.st_size;
+            size_t place = round < 80    ? (size_t)round * 2
+                           : round < 120 ? size - 1 - (size_t)(round - 80) * 2
+                                         : (size_t)fx_rng_below(&rng, size);
+            place = place < size ? place : size - 1;
+            unsigned char mask = (unsigned char)(1U << fx_rng_below(&rng, 8));
+            flip(objects[i], place, mask);
+            fx_verify_report report = {0};
+            fx_err found = {0};
+            assert_int_not_equal(verify(url, true, &report, &found), FX_OK);
+            (void)restore(url, snapshot.id, 1, &found); /* asserts that nothing wrong comes back */
+            flip(objects[i], place, mask);
+        }
+    }
+    fx_verify_report report = {0};
+    assert_int_equal(verify(url, true, &report, &err), FX_OK);
+}
+
+static void
+missing_and_short_objects_are_named(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    new_url(url);
+    fx_snapshot snapshot;
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
+    object_count = 0;
+    assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
+    for (size_t i = 0; i < object_count; i++) {
+        if (strstr(objects[i], "/packs/") == NULL) {
+            continue;
+        }
+        struct stat info;
+        fx_verify_report report = {0};
+        assert_int_equal(stat(objects[i], &info), 0);
+        assert_int_equal(chmod(objects[i], 0600), 0);
+        assert_int_equal(truncate(objects[i], info.st_size - 1), 0);
+        assert_int_equal(verify(url, false, &report, &err), FX_ERR_DAMAGED);
+        assert_non_null(strstr(err.message, strstr(objects[i], "packs/")));
+        assert_int_equal(report.damage_count, 2); /* the pack, and the snapshot that it breaks */
+        assert_int_equal(unlink(objects[i]), 0);
+        assert_int_equal(verify(url, false, &report, &err), FX_ERR_DAMAGED);
+    }
+    assert_int_not_equal(restore(url, snapshot.id, 1, &err), FX_OK);
+}
+
+/* ---- power loss
+ * ----------------------------------------------------------------------------------------- */
+
+/* Cuts a second backup at each of its writes in turn. */
+static void
+power_loss_leaves_every_acknowledged_snapshot(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"lose", "doubt"};
+    for (size_t kind = 0; kind < 2; kind++) {
+        for (int cut = 1; cut < 10; cut++) {
+            fx_err err = {0};
+            char url[URL_BYTES];
+            char cut_url[URL_BYTES + 32];
+            new_url(url);
+            (void)snprintf(cut_url, sizeof cut_url, "fault:%s:%d:%s", kinds[kind], cut, url);
+            fx_snapshot first;
+            fx_snapshot second;
+            fx_verify_report report = {0};
+            assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+            assert_int_equal(backup(url, 1, &first, &err), FX_OK);
+            fx_code code = backup(cut_url, 2, &second, &err);
+            assert_int_equal(restore(url, first.id, 1, &err), FX_OK);
+            assert_int_equal(verify(url, true, &report, &err), FX_OK);
+            if (code == FX_OK) {
+                assert_true(cut > 3); /* pack, index, snapshot */
+                assert_int_equal(restore(url, second.id, 2, &err), FX_OK);
+                break;
+            }
+            assert_int_equal(backup(url, 3, &second, &err), FX_OK);
+            assert_int_equal(restore(url, second.id, 3, &err), FX_OK);
+        }
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(restores_what_was_saved_and_stores_it_once),
+        cmocka_unit_test(snapshots_are_listed_without_a_key_and_found),
+        cmocka_unit_test(another_key_is_told_from_damage),
+        cmocka_unit_test(streams_keep_their_name_and_content),
+        cmocka_unit_test(one_changed_byte_anywhere_is_found_and_never_restored),
+        cmocka_unit_test(missing_and_short_objects_are_named),
+        cmocka_unit_test(power_loss_leaves_every_acknowledged_snapshot),
+    };
+    return cmocka_run_group_tests_name("repository", tests, make_folder, remove_folder);
+}
