@@ -167,7 +167,9 @@ class Lab:
         self.run([pki, "init", secret, CLUSTER])
         for region in self.regions.values():
             self.run([pki, "issue", secret, "agent", region.host, region.address])
-            self.run([pki, "issue", secret, "coordinator", region.coordinator, region.address])
+            # etcd checks where a peer's connection comes from: on loopback, from 127.0.0.1.
+            local = ["127.0.0.1"] if region.address.startswith("127.") else []
+            self.run([pki, "issue", secret, "coordinator", region.coordinator, region.address, *local])
             self.run([pki, "endorse", secret, region.coordinator])
         lines = [f"*:*:*:{user}:{password}\n" for user, password in self.passwords.items()]
         self.passfile = os.path.join(secret, "pgpass")
