@@ -1,6 +1,7 @@
 /* What every store keeps. Each test runs against every driver; the fault driver here never fails.
  */
 #include <ftw.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -226,6 +227,81 @@ posix_follows_no_symbolic_link(void **state)
     fx_store_free(store);
 }
 
+enum { MANY = 300 };
+
+typedef struct putter {
+    const char *url;
+    const char *name;
+    int failed_count;
+} putter;
+
+static void *
+put_many(void *ctx)
+{
+    putter *self = ctx;
+    fx_err err = {0};
+    fx_store *store = NULL;
+    self->failed_count = fx_store_open(self->url, &store, &err) != FX_OK;
+    for (int i = 0; self->failed_count == 0 && i < MANY; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "%s/%d", self->name, i);
+        self->failed_count += fx_store_put(store, key, text(key), never, &err) != FX_OK;
+    }
+    fx_store_free(store);
+    return NULL;
+}
+
+/* An agent stores WAL and a backup at the same time, each through a store of its own. */
+static void
+two_stores_of_one_folder_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    char url[96];
+    (void)snprintf(url, sizeof url, "posix:%s/%d", folder, serial);
+    fx_store *store = open_new("posix:");
+    putter both[] = {{.url = url, .name = "one"}, {.url = url, .name = "two"}};
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, put_many, &both[i]), 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(both[i].failed_count, 0);
+        for (int j = 0; j < MANY; j++) {
+            char key[32];
+            (void)snprintf(key, sizeof key, "%s/%d", both[i].name, j);
+            assert_content(store, key, key);
+        }
+    }
+    fx_store_free(store);
+}
+
+/* Power failed after the link and before the temporary went: tmp/ still names the object. */
+static void
+what_a_crash_leaves_in_tmp_is_never_written_to(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char from[128];
+    char left[128];
+    char url[96];
+    (void)snprintf(url, sizeof url, "posix:%s/%d", folder, serial);
+    fx_store *store = open_new("posix:");
+    assert_int_equal(fx_store_put(store, "a", text("acknowledged"), never, &err), FX_OK);
+    fx_store_free(store);
+    (void)snprintf(from, sizeof from, "%s/a", url + strlen("posix:"));
+    (void)snprintf(left, sizeof left, "%s/tmp/%d-0", url + strlen("posix:"), (int)getpid());
+    assert_int_equal(link(from, left), 0);
+
+    assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
+    assert_int_equal(fx_store_put(store, "b", text("next"), never, &err), FX_OK);
+
+    assert_content(store, "a", "acknowledged");
+    fx_store_free(store);
+}
+
 static void
 faults_come_where_they_are_asked_for(void **state)
 {
@@ -280,6 +356,8 @@ main(void)
         cmocka_unit_test(every_driver_keeps_the_contract),
         cmocka_unit_test(unknown_schemes_are_refused),
         cmocka_unit_test(posix_follows_no_symbolic_link),
+        cmocka_unit_test(two_stores_of_one_folder_do_not_disturb_each_other),
+        cmocka_unit_test(what_a_crash_leaves_in_tmp_is_never_written_to),
         cmocka_unit_test(faults_come_where_they_are_asked_for),
     };
     return cmocka_run_group_tests_name("store", tests, make_folder, remove_folder);

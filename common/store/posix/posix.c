@@ -6,11 +6,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,7 +24,6 @@ enum { DEPTH_MAX = 8 };
 typedef struct posix_store {
     char root[PATH_MAX];
     int root_fd; /* -1 until there is a folder */
-    atomic_uint counter;
 } posix_store;
 
 static fx_code
@@ -144,11 +144,19 @@ write_whole(int fd, fx_bytes body)
     return fsync(fd) == 0;
 }
 
-/* Gives the temporary's name; on failure nothing of it is left. */
+/*
+ * Gives the temporary's name; on failure nothing of it is left. A crash can leave a temporary that
+ * is a committed object under a second name, so that one is never opened again: its name is drawn,
+ * not counted (process ids come back, and a process may open a folder twice), and must be new.
+ */
 static fx_code
 write_temporary(posix_store *store, const char *key, fx_bytes body, char out_name[64], fx_err *err)
 {
-    (void)snprintf(out_name, 64, "tmp/%d-%u", (int)getpid(), atomic_fetch_add(&store->counter, 1));
+    uint64_t drawn[2];
+    if (getrandom(drawn, sizeof drawn, 0) != (ssize_t)sizeof drawn) {
+        return failed(store, "draw a temporary name for", key, err);
+    }
+    (void)snprintf(out_name, 64, "tmp/%016" PRIx64 "%016" PRIx64, drawn[0], drawn[1]);
     if (store->root_fd < 0) {
         return fx_fail(
             err,
@@ -158,7 +166,7 @@ write_temporary(posix_store *store, const char *key, fx_bytes body, char out_nam
             store->root);
     }
     int fd = openat(
-        store->root_fd, out_name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0440);
+        store->root_fd, out_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0440);
     if (fd < 0) {
         return failed(store, "create", out_name, err);
     }
@@ -190,6 +198,10 @@ posix_put(void *state, const char *key, fx_bytes body, fx_mono deadline, fx_err 
         code = failed(store, "open the folder of", key, err);
     } else if (linkat(store->root_fd, temporary, folder, name, 0) != 0) {
         code = failed(store, "create", key, err);
+        /* EXISTS counts as stored for many a caller: what is there must be as durable as ours. */
+        if (code == FX_ERR_EXISTS && fsync(folder) != 0) {
+            code = failed(store, "sync the folder of", key, err);
+        }
     } else if (fsync(folder) != 0) {
         code = failed(store, "sync the folder of", key, err);
         err->outcome = FX_CLASS_UNKNOWN;
