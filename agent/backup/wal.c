@@ -575,11 +575,8 @@ take_message(fx_wal_receiver *receiver, fx_bytes message, fx_err *err)
 }
 
 static fx_code
-switch_segment(const fx_wal_receiver *receiver, bool *out_switched, fx_err *err)
+switch_segment(const char *conninfo, bool *out_switched, fx_err *err)
 {
-    const char *conninfo = receiver->config.primary_conninfo != NULL
-                               ? receiver->config.primary_conninfo
-                               : receiver->config.conninfo;
     const fx_mono deadline = after_ms(SWITCH_MAX_MS);
     FX_AUTO(fx_pg) conn = NULL;
     bool in_recovery = true;
@@ -589,13 +586,27 @@ switch_segment(const fx_wal_receiver *receiver, bool *out_switched, fx_err *err)
         return fx_err_wrap(err, "to close the open WAL segment");
     }
     if (in_recovery) {
-        return FX_OK; /* its primary's agent does it, or archive_timeout */
+        return FX_OK;
     }
     if (fx_pg_exec(conn, "SELECT pg_catalog.pg_switch_wal()", deadline, err) != FX_OK) {
         return fx_err_wrap(err, "closing the open WAL segment");
     }
     *out_switched = true;
     return FX_OK;
+}
+
+/* A standby that we receive from may have been promoted: it is asked first, then the primary named.
+ */
+static fx_code
+switch_somewhere(const fx_wal_receiver *receiver, bool *out_switched, fx_err *err)
+{
+    if (switch_segment(receiver->config.conninfo, out_switched, err) != FX_OK) {
+        return err->code;
+    }
+    if (*out_switched || receiver->config.primary_conninfo == NULL) {
+        return FX_OK; /* a standby's primary has an agent that does it, or archive_timeout */
+    }
+    return switch_segment(receiver->config.primary_conninfo, out_switched, err);
 }
 
 static void
@@ -609,7 +620,7 @@ maybe_switch(fx_wal_receiver *receiver)
     fx_err err = {0};
     bool switched = false;
     receiver->switch_tried = fx_clock_mono();
-    if (switch_segment(receiver, &switched, &err) != FX_OK) {
+    if (switch_somewhere(receiver, &switched, &err) != FX_OK) {
         FX_LOG(receiver->config.log, WARN, "wal.not_switched", FX_ERR_FIELD(&err));
     } else if (switched) {
         FX_LOG(receiver->config.log, DEBUG, "wal.switched", FX_STR("slot", receiver->slot));

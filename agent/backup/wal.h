@@ -24,7 +24,8 @@ typedef struct fx_wal_gap {
 
 typedef struct fx_wal_config {
     const char *conninfo;         /* of a role with REPLICATION; primary or standby */
-    const char *primary_conninfo; /* where segments are switched; NULL: `conninfo` */
+    const char *primary_conninfo; /* where segments are switched while `conninfo` is a standby;
+                                     NULL: nowhere */
     const char *slot;             /* a physical slot, created if missing */
     fx_dur switch_after;       /* ask a primary to close a segment that is open so long; 0: never */
     fx_repository *repository; /* used by no other thread meanwhile */

@@ -116,7 +116,7 @@ static const char receive_usage[] =
     "  CONNINFO          of a role with REPLICATION, on the primary or a standby\n"
     "  --slot NAME       replication slot; created if missing\n"
     "  --switch-after S  close a segment that has been open for S seconds (primary only)\n"
-    "  --primary CONNINFO  where to close segments, if not at the first CONNINFO\n"
+    "  --primary CONNINFO  where to close segments while CONNINFO is a standby\n"
     "  --key-file FILE   key of the repository; else FORTRESS_KEY_FILE names it\n";
 
 /* Set before the signals can arrive; fx_wal_receiver_stop() only stores to an atomic. */

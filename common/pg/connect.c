@@ -230,14 +230,15 @@ open_as(const char *conninfo, bool replication, fx_mono deadline, fx_pg **out_co
     if (start(conninfo, replication, &pg, err) != FX_OK) {
         return err->code;
     }
-    FX_AUTO(fx_pg) conn = calloc(1, sizeof *conn);
+    fx_pg *conn = calloc(1, sizeof *conn);
     FX_ASSERT(conn != NULL);
     conn->pg = pg;
     (void)PQsetNoticeReceiver(pg, drop_notice, NULL);
     if (finish_connecting(conn, deadline, err) != FX_OK) {
+        fx_pg_free(conn);
         return err->code;
     }
-    *out_conn = FX_TAKE(conn);
+    *out_conn = conn;
     return FX_OK;
 }
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/source/postgres/format/manifest.h"
 #include "agent/source/postgres/format/stream.h"
@@ -27,6 +28,7 @@ typedef struct taking {
     fx_buf manifest;
     fx_base_backup *backup;
     const fx_events *events;
+    fx_backup_stream stream;
     char path[PATH_BYTES]; /* of the open entry, below the data directory */
     fx_node node;
     uint32_t crc;
@@ -184,6 +186,25 @@ read_position(fx_pg_result *rows, fx_lsn *out_lsn, uint32_t *out_timeline, fx_er
     return fx_pg_lsn_parse(lsn, out_lsn, err);
 }
 
+/*
+ * Without it a server recycles WAL of the backup's own time at its next checkpoint, and then cannot
+ * finish the backup. It goes away with the connection.
+ */
+static fx_code
+reserve_wal(fx_pg *conn, fx_err *err)
+{
+    char sql[128];
+    (void)snprintf(
+        sql,
+        sizeof sql,
+        "CREATE_REPLICATION_SLOT fortress_base_%" PRIx64 " TEMPORARY PHYSICAL (RESERVE_WAL true)",
+        (uint64_t)fx_clock_mono().ns ^ (uint64_t)getpid() << 48);
+    if (fx_pg_exec(conn, sql, after_ms(COMMAND_MAX_MS), err) != FX_OK) {
+        return fx_err_wrap(err, "reserving WAL for the time of a backup by a temporary slot");
+    }
+    return FX_OK;
+}
+
 static fx_code
 send_command(fx_pg *conn, const char *label, fx_err *err)
 {
@@ -211,8 +232,7 @@ read_stream(fx_pg *conn, const fx_base_backup_options *options, taking *at, fx_e
         .end = end_entry,
         .manifest = add_manifest};
     const fx_dur idle_max = options->idle_max.ns > 0 ? options->idle_max : FX_DUR_MS(IDLE_MAX_MS);
-    fx_backup_stream stream;
-    fx_backup_stream_init(&stream, &sink);
+    fx_backup_stream_init(&at->stream, &sink);
     for (;;) {
         if (fx_events_cancelled(options->events)) {
             return fx_fail(err, FX_ERR_CANCELLED, "the base backup was cancelled");
@@ -231,9 +251,9 @@ read_stream(fx_pg *conn, const fx_base_backup_options *options, taking *at, fx_e
                 fx_dur_ms(idle_max));
         }
         if (kind == FX_PG_COPY_END) {
-            return fx_backup_stream_finish(&stream, err);
+            return FX_OK; /* complete, or the server failed: its next result tells */
         }
-        if (fx_backup_stream_feed(&stream, message, err) != FX_OK) {
+        if (fx_backup_stream_feed(&at->stream, message, err) != FX_OK) {
             return err->code;
         }
     }
@@ -246,14 +266,15 @@ converse(fx_pg *conn, const fx_base_backup_options *options, taking *at, fx_err 
     FX_AUTO(fx_pg_result) tablespaces = NULL;
     FX_AUTO(fx_pg_result) stop = NULL;
     fx_base_backup *backup = at->backup;
-    if (send_command(conn, options->label, err) != FX_OK ||
+    if (reserve_wal(conn, err) != FX_OK || send_command(conn, options->label, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, CHECKPOINT_MAX_MS, &start, err) != FX_OK ||
         read_position(start, &backup->start, &backup->start_timeline, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, IDLE_MAX_MS, &tablespaces, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_COPY_OUT, IDLE_MAX_MS, NULL, err) != FX_OK ||
         read_stream(conn, options, at, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, IDLE_MAX_MS, &stop, err) != FX_OK ||
-        read_position(stop, &backup->stop, &backup->stop_timeline, err) != FX_OK) {
+        read_position(stop, &backup->stop, &backup->stop_timeline, err) != FX_OK ||
+        fx_backup_stream_finish(&at->stream, err) != FX_OK) {
         return err->code;
     }
     for (size_t row = 0; row < fx_pg_row_count(tablespaces); row++) {

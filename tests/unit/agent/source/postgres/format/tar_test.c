@@ -63,7 +63,7 @@ static void
 make_header(unsigned char *block, const char *path, char kind, unsigned long size_bytes)
 {
     memset(block, 0, FX_TAR_BLOCK_BYTES);
-    memcpy(block, path, strlen(path));
+    (void)snprintf((char *)block, 100, "%s", path);
     (void)snprintf((char *)block + 100, 8, "0100600");
     (void)snprintf((char *)block + 108, 8, "0000146");
     (void)snprintf((char *)block + 116, 8, "0000146");
@@ -105,8 +105,8 @@ entries_are_read_in_pieces_of_any_size(void **state)
     unsigned char tar[FX_TAR_BLOCK_BYTES * 5] = {0};
     make_header(tar, "base/1/2619", '0', 600);
     memset(tar + FX_TAR_BLOCK_BYTES, 1, 600);
-    make_header(tar + FX_TAR_BLOCK_BYTES * 3, "pg_wal/", '5', 0);
-    make_header(tar + FX_TAR_BLOCK_BYTES * 4, "empty", '0', 0);
+    make_header(tar + (size_t)FX_TAR_BLOCK_BYTES * 3, "pg_wal/", '5', 0);
+    make_header(tar + (size_t)FX_TAR_BLOCK_BYTES * 4, "empty", '0', 0);
     static const size_t pieces[] = {1, 7, 511, 512, 513, sizeof tar};
     for (size_t at = 0; at < sizeof pieces / sizeof pieces[0]; at++) {
         fx_err err = {0};
