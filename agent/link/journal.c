@@ -173,14 +173,15 @@ load(fx_journal *journal, fx_err *err)
 fx_code
 fx_journal_open(const char *path, fx_journal **out_journal, fx_err *err)
 {
-    FX_AUTO(fx_journal) journal = calloc(1, sizeof(*journal));
+    fx_journal *journal = calloc(1, sizeof(*journal));
     FX_ASSERT(journal != NULL);
     journal->path = strdup(path);
     FX_ASSERT(journal->path != NULL);
     if (load(journal, err) != FX_OK) {
+        fx_journal_free(journal);
         return err->code;
     }
-    *out_journal = FX_TAKE(journal);
+    *out_journal = journal;
     return FX_OK;
 }
 

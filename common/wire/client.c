@@ -190,6 +190,7 @@ drop_stream(fx_wire_client *client)
 
 /* Sends or receives all of `bytes` and waits; a nng result. Only the caller's thread. */
 static int
+/* NOLINTNEXTLINE(readability-non-const-parameter): nng writes to it when it receives */
 transfer(fx_wire_client *client, unsigned char *bytes, size_t size_bytes, bool sends)
 {
     size_t done_bytes = 0;

@@ -406,10 +406,12 @@ step_done(void *ctx)
     } else {
         next_step(connection);
     }
+    /* NOLINTBEGIN(clang-analyzer-unix.Malloc): counted, this reference is still held */
     fx_monitor_lock(&server->monitor);
     server->busy_count--;
     fx_monitor_wake(&server->monitor);
     fx_monitor_unlock(&server->monitor);
+    /* NOLINTEND(clang-analyzer-unix.Malloc) */
     drop_reference(server);
 }
 
@@ -467,6 +469,7 @@ fx_wire_reply(fx_wire_request *request, fx_bytes reply)
     request->data = data;
     request->size_bytes = size_bytes;
     run_step(request, STEP_SEND_REPLY, FX_WIRE_MESSAGE_MAX_MS);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): counted, this reference is still held */
     end_request(server);
     drop_reference(server);
 }
@@ -477,6 +480,7 @@ fx_wire_drop(fx_wire_request *request)
     fx_wire_server *server = request->server;
     (void)atomic_fetch_add(&server->references, 1);
     end_connection(request);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): counted, this reference is still held */
     end_request(server);
     drop_reference(server);
 }

@@ -164,6 +164,7 @@ ask(fx_peer *peer, request *self)
     fx_code code = call(peer, &envelope, FX_PEER_ENDORSE_MS, &reply, &self->err);
     note_result(peer, code == FX_OK, &self->err);
     if (code == FX_OK) {
+        FX_ASSERT(reply != NULL);
         fx_ignore(
             read_endorsement(peer, reply, &self->endorsement, &self->err),
             "it stays in the request");
@@ -337,6 +338,7 @@ fx_peer_free(fx_peer *peer)
     fx_wire_client_free(peer->client);
     (void)atomic_fetch_add(&peer->references, 1);
     deliver(peer); /* answers that the loop has not seen yet */
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): counted, this reference is still held */
     cancel_all(peer, take_all(peer, &peer->first));
     FX_ASSERT(peer->request_count == 0);
     drop_reference(peer);
