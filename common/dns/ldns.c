@@ -364,7 +364,7 @@ signature_failure(const ldns_pkt *message)
     case 16:
         return "BADSIG: the secret is not the server's";
     case 17:
-        return "BADKEY: it does not know this key";
+        return "BADKEY: it does not know this key, or gives it no right to update the zone";
     case 18:
         return "BADTIME: the clocks differ too much";
     default:
