@@ -57,7 +57,8 @@ typedef struct fx_reporter_options {
 FX_MUST_USE fx_code
 fx_reporter_open(const fx_reporter_options *options, fx_reporter **out_reporter, fx_err *err);
 
-/* No callback runs any more. */
+/* No callback runs any more. The loop has to run once more before it is freed: posted calls wait.
+ */
 void fx_reporter_free(fx_reporter *reporter);
 FX_DEFINE_AUTO(fx_reporter);
 

@@ -39,7 +39,10 @@ typedef struct fx_listener_options {
 FX_MUST_USE fx_code
 fx_listener_open(const fx_listener_options *options, fx_listener **out_listener, fx_err *err);
 
-/* No handler runs any more; messages not answered by then may still be, in vain. */
+/*
+ * No handler runs any more; messages not answered by then may still be, in vain. The loop has to
+ * run once more before it is freed, as after fx_peer_free(): messages may wait in it.
+ */
 void fx_listener_free(fx_listener *listener);
 FX_DEFINE_AUTO(fx_listener);
 

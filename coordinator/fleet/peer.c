@@ -182,6 +182,17 @@ finish(fx_peer *peer, request *self)
     free(self);
 }
 
+/* With the monitor held: at the end of the list, in the order of asking. */
+static void
+append(request **list, request *self)
+{
+    self->next = NULL;
+    while (*list != NULL) {
+        list = &(*list)->next;
+    }
+    *list = self;
+}
+
 static request *
 take_all(fx_peer *peer, request **list)
 {
@@ -224,8 +235,7 @@ static void
 answer(fx_peer *peer, request *self)
 {
     fx_monitor_lock(&peer->monitor);
-    self->next = peer->answered;
-    peer->answered = self;
+    append(&peer->answered, self);
     fx_monitor_unlock(&peer->monitor);
     (void)atomic_fetch_add(&peer->references, 1);
     fx_loop_post(peer->options.loop, deliver, peer);
@@ -402,11 +412,7 @@ fx_peer_endorse(fx_peer *peer, fx_bytes order, fx_peer_endorsed done, void *ctx,
     self->ctx = ctx;
     peer->request_count++;
     fx_monitor_lock(&peer->monitor);
-    request **last = &peer->first;
-    while (*last != NULL) {
-        last = &(*last)->next;
-    }
-    *last = self;
+    append(&peer->first, self);
     fx_monitor_wake(&peer->monitor);
     fx_monitor_unlock(&peer->monitor);
     return FX_OK;

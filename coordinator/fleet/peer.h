@@ -27,7 +27,10 @@ typedef struct fx_peer_options {
 
 FX_MUST_USE fx_code fx_peer_open(const fx_peer_options *options, fx_peer **out_peer, fx_err *err);
 
-/* Ends what is under way; `done` of every request that still has to be told runs here. */
+/*
+ * Ends what is under way; `done` of every request that still has to be told runs here. The loop has
+ * to run once more before it is freed: posted calls hold what is left of the peer.
+ */
 void fx_peer_free(fx_peer *peer);
 FX_DEFINE_AUTO(fx_peer);
 

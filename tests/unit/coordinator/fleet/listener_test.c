@@ -137,12 +137,27 @@ coordinator_open(coordinator *self)
 }
 
 static void
+stop_loop(void *ctx)
+{
+    fx_loop_stop(ctx);
+}
+
+/* Runs what was posted by those that have been freed. */
+static void
+drain_and_free(fx_loop *loop)
+{
+    fx_loop_post(loop, stop_loop, loop);
+    fx_loop_run(loop);
+    fx_loop_free(loop);
+}
+
+static void
 coordinator_close(coordinator *self)
 {
     fx_loop_stop(self->loop);
     (void)pthread_join(self->thread, NULL);
     fx_listener_free(self->listener);
-    fx_loop_free(self->loop);
+    drain_and_free(self->loop);
     (void)close(self->log.fd);
 }
 
@@ -518,7 +533,7 @@ coordinators_speak_to_each_other(void **state)
     assert_non_null(strstr(result.reasons[1], "the plan does not ask for it"));
     assert_true(fx_peer_is_reachable(peer));
     fx_peer_free(peer);
-    fx_loop_free(result.loop);
+    drain_and_free(result.loop);
 }
 
 /* A peer that cannot be reached: bounded, and every request is told when the line is closed. */
@@ -542,7 +557,7 @@ an_unreachable_peer_is_bounded(void **state)
         assert_int_equal(results[i].count, 1);
         assert_int_not_equal(results[i].codes[0], FX_OK);
     }
-    fx_loop_free(loop);
+    drain_and_free(loop);
 }
 
 static int
