@@ -32,6 +32,9 @@ typedef struct taking {
     char path[PATH_BYTES]; /* of the open entry, below the data directory */
     fx_node node;
     uint32_t crc;
+    uint32_t uid; /* of the server's files: for what the server sends no owner for */
+    uint32_t gid;
+    char tablespace[FX_BACKUP_TABLESPACE_BYTES]; /* whose folder was added last */
 } taking;
 
 static fx_mono
@@ -54,6 +57,32 @@ cut_of(const char *path)
     return is_relation || strncmp(path, "pg_wal/0", 8) == 0 ? FX_CUT_PAGES : FX_CUT_CONTENT;
 }
 
+/* The server sends what is in a tablespace's folder, and not the folder. */
+static fx_code
+add_tablespace_folder(taking *at, const char *tablespace, const fx_tar_entry *entry, fx_err *err)
+{
+    if (strcmp(at->tablespace, tablespace) == 0) {
+        return FX_OK;
+    }
+    (void)snprintf(at->tablespace, sizeof at->tablespace, "%s", tablespace);
+    if (tablespace[0] == '\0') {
+        return FX_OK;
+    }
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "pg_tblspc/%s", tablespace);
+    fx_node node = {
+        .kind = FX_NODE_FOLDER,
+        .mode = 0700,
+        .uid = entry->uid,
+        .gid = entry->gid,
+        .mtime_ns = entry->mtime_s * 1000 * FX_NS_PER_MS};
+    if (fx_tree_builder_add(at->builder, path, &node, err) != FX_OK) {
+        fx_node_deinit(&node);
+        return fx_err_wrap(err, "storing the folder of tablespace %s", tablespace);
+    }
+    return FX_OK;
+}
+
 static fx_code
 begin_entry(void *ctx, const char *tablespace, const fx_tar_entry *entry, fx_err *err)
 {
@@ -70,6 +99,11 @@ begin_entry(void *ctx, const char *tablespace, const fx_tar_entry *entry, fx_err
         .gid = entry->gid,
         .mtime_ns = entry->mtime_s * 1000 * FX_NS_PER_MS};
     at->crc = 0;
+    at->uid = entry->uid;
+    at->gid = entry->gid;
+    if (add_tablespace_folder(at, tablespace, entry, err) != FX_OK) {
+        return err->code;
+    }
     switch (entry->kind) {
     case FX_TAR_FILE:
         at->node.size_bytes = entry->size_bytes;
@@ -135,7 +169,12 @@ add_manifest(void *ctx, fx_bytes bytes, fx_err *err)
 static fx_code
 store_manifest(taking *at, fx_err *err)
 {
-    fx_node node = {.kind = FX_NODE_FILE, .mode = 0600, .mtime_ns = fx_clock_wall().ns};
+    fx_node node = {
+        .kind = FX_NODE_FILE,
+        .mode = 0600,
+        .uid = at->uid,
+        .gid = at->gid,
+        .mtime_ns = fx_clock_wall().ns};
     fx_content_begin(at->content, FX_CUT_CONTENT);
     if (fx_content_add(at->content, fx_buf_bytes(&at->manifest), err) != FX_OK ||
         fx_content_end(at->content, &node, err) != FX_OK ||
