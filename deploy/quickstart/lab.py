@@ -35,6 +35,10 @@ class LabError(Exception):
     """Something that should have happened did not, with what a person can look at."""
 
 
+class ProcessEnded(Exception):
+    """A program that should run has ended; no waiting helps."""
+
+
 def wait_for(what, condition, timeout_s, every_s=0.1):
     """Polls until condition() is true and gives its value; LabError after timeout_s."""
     deadline = time.monotonic() + timeout_s
@@ -177,7 +181,7 @@ class Lab:
         self.give_to_postgres(self.passfile)
         digest = hashlib.sha256(self.token.encode()).hexdigest()
         self.write(os.path.join(secret, "tokens.yaml"),
-                   f"tokens:\n  - {{name: quickstart, role: operator, sha256: {digest}}}\n", 0o600)
+                   f"- {{name: quickstart, role: operator, sha256: {digest}}}\n", 0o600)
         self.write(os.path.join(secret, "token"), self.token + "\n", 0o600)
         tsig = secrets.token_bytes(32)
         self.tsig = base64.b64encode(tsig).decode()
@@ -511,15 +515,25 @@ stub-zone:
         first = self.regions["us-west-2"]
 
         def ready():
+            self.expect_running()
             if self.resolve(self.ports["dns"]) != [first.address]:
                 return False
             return self.sql(first, """
                 SELECT count(*) >= 2 AND NOT pg_is_in_recovery() FROM pg_stat_replication
-                WHERE state = 'streaming' AND usename = 'replicator'
-                AND client_addr = ANY (%s::inet[])""",
-                ([r.address for r in self.regions.values() if r is not first],))[0][0]
+                WHERE state = 'streaming' AND usename = 'replicator'""")[0][0]
         wait_for("the platform runs: primary writes, two standbys stream, the name resolves", ready,
                  timeout_s, 0.25)
+
+    def expect_running(self):
+        """Ends the waiting at once when a program that should run has ended."""
+        for (region, what), process in self.processes.items():
+            if process.poll() is not None:
+                folder = self.regions[region].folder if region in self.regions else self.folder
+                path = os.path.join(folder, what + ".log")
+                with open(path, encoding="utf-8", errors="replace") as log:
+                    last = log.read()[-600:]
+                raise ProcessEnded(f"{what} of {region} ended with {process.returncode}; {path} ends:"
+                                   f"\n{last}")
 
     # ---- killing and cleaning up -----------------------------------------------------------------------------
 

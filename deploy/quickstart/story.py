@@ -12,7 +12,7 @@ import threading
 import time
 
 import lab as lab_module
-from lab import Lab, LabError, wait_for
+from lab import Lab, LabError, ProcessEnded, wait_for
 from report import Report, clock
 from writer import Writer
 
@@ -292,7 +292,7 @@ def run_story(story, keep):
     failed = None
     try:
         story.tell()
-    except (LabError, subprocess.SubprocessError, OSError) as failure:
+    except (LabError, ProcessEnded, subprocess.SubprocessError, OSError) as failure:
         failed = failure
     finally:
         story.writer.ending.set()
