@@ -19,6 +19,6 @@ esac
 (
     cd "$here/.."
     cmake --preset release >/dev/null
-    cmake --build --preset release
+    cmake --build --preset release --target fortress fortress-agent fortress-coordinator
 )
 exec /usr/bin/python3 -B "$here/quickstart/story.py" --binaries "$here/../build/release/bin" "$@"
