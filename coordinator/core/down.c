@@ -35,6 +35,20 @@ is_witness(
            fx_dur_over(fx_mono_since(now, coordinator->listening_since), policy->silence_max);
 }
 
+/*
+ * A host without a lease reports seldom, up to every FX_REPORT_SLOWEST_MS: three missed reports are
+ * silence. One that holds or wants a lease reports every second.
+ */
+static fx_dur
+silence_limit(const fx_view *view, const fx_policy *policy, const fx_name *host)
+{
+    const fx_host_view *known = fx_view_host(view, host);
+    fx_dur seldom = FX_DUR_MS(3 * FX_REPORT_SLOWEST_MS);
+    bool reports_seldom = known != NULL && !known->wants_lease;
+    return reports_seldom && fx_dur_over(seldom, policy->silence_max) ? seldom
+                                                                      : policy->silence_max;
+}
+
 fx_silence
 fx_host_silence(const fx_view *view, const fx_policy *policy, const fx_name *host, fx_mono now)
 {
@@ -49,7 +63,8 @@ fx_host_silence(const fx_view *view, const fx_policy *policy, const fx_name *hos
             silence.agreed_by = coordinator->coordinator;
         }
     }
-    silence.silent = fx_dur_over(fx_mono_since(now, silence.last_heard), policy->silence_max) &&
+    fx_dur limit = silence_limit(view, policy, host);
+    silence.silent = fx_dur_over(fx_mono_since(now, silence.last_heard), limit) &&
                      !fx_name_is_none(&silence.agreed_by);
     return silence;
 }

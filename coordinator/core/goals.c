@@ -17,7 +17,7 @@ fx_goals_for(
     const fx_host_view *host,
     fx_mono now)
 {
-    fx_goals goals = {.next_report = FX_DUR_MS(5000)};
+    fx_goals goals = {.next_report = FX_DUR_MS(FX_REPORT_SLOWEST_MS)};
     if (host->wants_lease) {
         goals.next_report = FX_DUR_MS(1000);
     }

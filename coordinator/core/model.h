@@ -24,6 +24,7 @@ enum {
     FX_SIGNATURE_BYTES = 64,
     FX_ORDER_MAX_BYTES = 2048,
     FX_INCARNATION_BYTES = 16,
+    FX_REPORT_SLOWEST_MS = 5000, /* the longest that a host is told to wait between reports */
 };
 
 typedef struct {

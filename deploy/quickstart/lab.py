@@ -540,7 +540,7 @@ stub-zone:
     OWN_PROGRAMS = {"postgres", "etcd", "knotd", "unbound", "fortress-agent", "fortress-coordinator",
                     "fortress", "pg_basebackup", "pg_rewind"}
 
-    def pids_of(self, folder):
+    def pids_of(self, folder, sparing=()):
         """The lab's processes of a folder: they work in it or name it on their command line. A shell or
         a pager that a person has there is not one of ours."""
         found = []
@@ -555,17 +555,18 @@ stub-zone:
                     command = source.read().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if program.removesuffix(" (deleted)") in self.OWN_PROGRAMS and (
+            if program.removesuffix(" (deleted)") in self.OWN_PROGRAMS.difference(sparing) and (
                     (cwd + "/").startswith(marker) or marker in command):
                 found.append(int(entry))
         return found
 
-    def kill_all(self, folder, signal_number=signal.SIGKILL):
-        """Kills every process of a folder, again until none is left; gives the time of the first blow."""
+    def kill_all(self, folder, signal_number=signal.SIGKILL, sparing=()):
+        """Kills every process of a folder but the programs to be spared, again until none is left; gives the
+        time of the first blow."""
         began = time.time()
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            pids = self.pids_of(folder)
+            pids = self.pids_of(folder, sparing)
             alive = False
             for pid in pids:
                 try:
@@ -593,6 +594,10 @@ stub-zone:
 
     def kill_region(self, region):
         return self.kill_all(region.folder)
+
+    def kill_host(self, region):
+        """The region's database host alone: agent, guard and PostgreSQL; coordinator and etcd go on."""
+        return self.kill_all(region.folder, sparing=("fortress-coordinator", "etcd"))
 
     def stop(self):
         """Ends everything that the lab started, whoever started it in turn."""

@@ -27,6 +27,22 @@ silence_needs_its_time_and_a_witness_of_another_region(void **state)
     free(w);
 }
 
+/* It may have been told to report every five seconds only. */
+static void
+a_host_without_a_lease_is_given_three_reports(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    w->view.hosts[0].wants_lease = false;
+    world_silence(w, 0, 15000);
+    assert_int_equal(down(w).cause, FX_NOT_DOWN);
+    world_silence(w, 0, 15001);
+    assert_int_equal(down(w).cause, FX_DOWN_SILENT);
+    w->policy.silence_max = FX_DUR_MS(20000);
+    assert_int_equal(down(w).cause, FX_NOT_DOWN);
+    free(w);
+}
+
 static void
 whoever_heard_the_host_last_counts(void **state)
 {
@@ -164,6 +180,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(silence_needs_its_time_and_a_witness_of_another_region),
         cmocka_unit_test(whoever_heard_the_host_last_counts),
+        cmocka_unit_test(a_host_without_a_lease_is_given_three_reports),
         cmocka_unit_test(silence_before_one_listened_is_no_evidence),
         cmocka_unit_test(an_unhealthy_primary_needs_another_regions_sight),
         cmocka_unit_test(after_a_gap_and_at_the_first_start_health_is_not_judged),
