@@ -3,6 +3,7 @@
 
 #include "agent/link/journal.h"
 #include "agent/link/reporter.h"
+#include "agent/run/changes.h"
 #include "agent/run/jobs.h"
 #include "agent/run/probes.h"
 #include "agent/run/receivers.h"
@@ -28,6 +29,7 @@ typedef struct fx_agent {
     fx_journal *journal;
     fx_link_sender sender;
     fx_reporter *reporter;
+    fx_changes *changes;
     unsigned running_order_count;
 } fx_agent;
 

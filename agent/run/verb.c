@@ -212,12 +212,18 @@ open_all(fx_agent *agent, fx_err *err)
             return err->code;
         }
     }
-    return open_reporter(agent, err);
+    if (open_reporter(agent, err) != FX_OK) {
+        return err->code;
+    }
+    agent->changes =
+        fx_changes_start(agent->loop, agent->services, agent->service_count, agent->reporter);
+    return FX_OK;
 }
 
 static void
 close_all(fx_agent *agent)
 {
+    fx_changes_free(FX_TAKE(agent->changes));
     fx_reporter_free(FX_TAKE(agent->reporter));
     fx_probes_stop(agent->probes);
     fx_jobs_stop(agent->jobs);

@@ -523,6 +523,13 @@ stub-zone:
                 WHERE state = 'streaming' AND usename = 'replicator'""")[0][0]
         wait_for("the platform runs: primary writes, two standbys stream, the name resolves", ready,
                  timeout_s, 0.25)
+        wait_for("the coordinators know it", self.is_known, 20, 0.25)
+
+    def is_known(self):
+        """Whether every member is reported in its role."""
+        members = [m for s in self.query("services")["services"] for m in s["members"]]
+        return len(members) == len(self.regions) and all(
+            m["role"] == "primary" or m["role"] == "standby" and m["streaming"] for m in members)
 
     def expect_running(self):
         """Ends the waiting at once when a program that should run has ended."""

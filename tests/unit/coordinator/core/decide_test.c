@@ -398,6 +398,7 @@ a_promotion_that_does_not_come_fails_the_plan(void **state)
     assert_int_equal(world_decide(w)->plan.state, FX_PLAN_STATE_FAILED);
     w->ledger.plans[0].step_since = AGO(0);
     w->view.self_region = fx_name_of("eu-west-1"); /* use1-co is the witness then */
+    w->view.hosts[1].wants_lease = true;
     world_silence(w, 1, 5001);
     assert_int_equal(world_decide(w)->plan.state, FX_PLAN_STATE_FAILED);
     free(w);
