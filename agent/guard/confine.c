@@ -140,6 +140,22 @@ write_control(const fx_confine *confine, const char *name, const char *value)
     return written_bytes == (ssize_t)strlen(value) && close_result == 0;
 }
 
+void
+fx_confine_make(const fx_confine *confine)
+{
+    if (confine->cgroup[0] != '\0') {
+        (void)mkdir(confine->cgroup, 0755);
+    }
+}
+
+void
+fx_confine_remove(const fx_confine *confine)
+{
+    if (confine->cgroup[0] != '\0') {
+        (void)rmdir(confine->cgroup); /* somebody is in it: then it is still needed */
+    }
+}
+
 bool
 fx_confine_enter(const fx_confine *confine)
 {

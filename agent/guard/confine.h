@@ -27,6 +27,13 @@ FX_MUST_USE fx_code fx_confine_open(
     fx_confine *out_confine,
     fx_err *err);
 
+/* Makes the cgroup again if it was removed meanwhile; fx_confine_enter() tells whether that worked.
+ */
+void fx_confine_make(const fx_confine *confine);
+
+/* Removes the cgroup if nothing is in it. */
+void fx_confine_remove(const fx_confine *confine);
+
 /* Puts the calling process into the cgroup; true too where there is none. Safe after fork. */
 bool fx_confine_enter(const fx_confine *confine);
 

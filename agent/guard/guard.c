@@ -610,6 +610,9 @@ fx_guard_run(const fx_guard_options *options, fx_err *err)
     for (size_t i = 0; i < CLIENT_MAX; i++) {
         drop_client(&self.clients[i]);
     }
+    if (self.lock_fd >= 0 && code == FX_OK) {
+        fx_confine_remove(&self.server.confine);
+    }
     const int fds[] = {self.listen_fd, self.signal_fd, self.timer_fd, self.lock_fd};
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
         if (fds[i] >= 0) {

@@ -141,6 +141,7 @@ fx_guard_server_start(fx_guard_server *server, fx_guard_role role, fx_err *err)
     }
     char words[WORDS_MAX_BYTES];
     char *argv[FX_CHILD_ARGUMENT_MAX];
+    fx_confine_make(&server->confine); /* the guard before this one may have removed it */
     if (build_argv(server, words, argv, err) != FX_OK) {
         return err->code;
     }

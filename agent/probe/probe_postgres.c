@@ -25,7 +25,8 @@ static const char look[] =
     "  ELSE ('x' || substr(pg_catalog.pg_walfile_name("
     "        pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::pg_catalog.bit(32)"
     "       ::pg_catalog.int4 END,"
-    " (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),"
+    " (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)"
+    "  FROM pg_catalog.pg_control_checkpoint() c, pg_catalog.pg_control_recovery() r),"
     " (SELECT status = 'streaming' FROM pg_catalog.pg_stat_wal_receiver),"
     " (SELECT sender_host || ':' || sender_port FROM pg_catalog.pg_stat_wal_receiver)";
 
@@ -55,8 +56,9 @@ read_row(const fx_pg_result *row, fx_probe_postgres *found)
     const long long lag_us = strtoll(text_of(row, 3), NULL, 10);
     found->replay_lag.ns = lag_us > 0 ? lag_us * 1000 : 0;
     const unsigned long timeline = strtoul(text_of(row, 4), NULL, 10);
-    const unsigned long at_checkpoint = strtoul(text_of(row, 5), NULL, 10);
-    found->timeline = (uint32_t)(timeline != 0 ? timeline : at_checkpoint);
+    const unsigned long on_disk = strtoul(text_of(row, 5), NULL, 10);
+    /* What is on disk may lag behind, but is all that a standby knows which does not stream. */
+    found->timeline = (uint32_t)(timeline > on_disk ? timeline : on_disk);
     found->streaming = strcmp(text_of(row, 6), "t") == 0;
     (void)snprintf(found->upstream, sizeof found->upstream, "%s", text_of(row, 7));
 }

@@ -4,6 +4,7 @@
 #include "agent/link/journal.h"
 #include "agent/link/reporter.h"
 #include "agent/run/changes.h"
+#include "agent/run/gaps.h"
 #include "agent/run/jobs.h"
 #include "agent/run/probes.h"
 #include "agent/run/receivers.h"
@@ -24,6 +25,7 @@ typedef struct fx_agent {
     fx_lease_end lease; /* of this host */
     fx_probes *probes;
     fx_jobs *jobs;
+    fx_gaps *gaps;
     fx_receivers *receivers;
     fx_endorsers endorsers;
     fx_journal *journal;

@@ -6,6 +6,7 @@ typedef Fortress__Link__ServiceState state_message;
 typedef Fortress__Link__ProbeResult probe_message;
 typedef Fortress__Link__OrderResult result_message;
 typedef Fortress__Link__SnapshotNote snapshot_message;
+typedef Fortress__Link__Gap gap_message;
 
 /* What the messages point to while they are packed; large, so on the heap. */
 typedef struct room {
@@ -22,7 +23,12 @@ typedef struct room {
     snapshot_message notes[FX_CONFIG_JOB_MAX];
     snapshot_message *note_list[FX_CONFIG_JOB_MAX];
     char *jobs[FX_CONFIG_JOB_MAX];
+    fx_gap gaps[FX_GAP_MAX];
+    gap_message gap_messages[FX_GAP_MAX];
+    gap_message *gap_list[FX_GAP_MAX];
 } room;
+
+static_assert((int)FX_GAP_MAX <= (int)FX_LINK_GAP_MAX, "a report takes all gaps");
 
 static Fortress__Link__Role
 role_of(fx_service_role role)
@@ -136,6 +142,25 @@ add_jobs(const fx_agent *agent, room *all, Fortress__Link__Report *message)
     message->snapshots = all->note_list;
 }
 
+static void
+add_gaps(const fx_agent *agent, room *all, Fortress__Link__Report *message)
+{
+    size_t count = fx_gaps_list(agent->gaps, all->gaps);
+    for (size_t i = 0; i < count; i++) {
+        const fx_gap *gap = &all->gaps[i];
+        gap_message *one = &all->gap_messages[i];
+        fortress__link__gap__init(one);
+        one->service = fx_link_text(gap->service.text);
+        one->from_lsn = gap->from.value;
+        one->to_lsn = gap->to.value;
+        one->reason = fx_link_text(gap->reason);
+        one->since_wall_ns = gap->since.ns;
+        all->gap_list[i] = one;
+    }
+    message->n_gaps = count;
+    message->gaps = all->gap_list;
+}
+
 fx_code
 fx_agent_report(fx_agent *agent, fx_buf *out, fx_err *err)
 {
@@ -149,6 +174,7 @@ fx_agent_report(fx_agent *agent, fx_buf *out, fx_err *err)
     add_probes(agent, all, &message);
     add_results(agent, all, &message);
     add_jobs(agent, all, &message);
+    add_gaps(agent, all, &message);
     unsigned char *bytes = NULL;
     size_t size_bytes = fortress__link__report__get_packed_size(&message);
     fx_code code = fx_buf_extend(out, size_bytes, &bytes, err);

@@ -197,11 +197,15 @@ static fx_code
 open_all(fx_agent *agent, fx_err *err)
 {
     char path[PATH_BYTES];
+    char gaps_path[PATH_BYTES];
     (void)snprintf(path, sizeof path, "%s/orders", agent->config->state_dir);
+    (void)snprintf(gaps_path, sizeof gaps_path, "%s/gaps", agent->config->state_dir);
     if (fx_file_make_folder(agent->config->state_dir, 0700, err) != FX_OK ||
         fx_journal_open(path, &agent->journal, err) != FX_OK ||
+        fx_gaps_open(gaps_path, &agent->gaps, err) != FX_OK ||
         open_endorsers(agent, err) != FX_OK || open_services(agent, err) != FX_OK ||
-        fx_receivers_open(agent->config, agent->log, &agent->receivers, err) != FX_OK ||
+        fx_receivers_open(agent->config, agent->gaps, agent->log, &agent->receivers, err) !=
+            FX_OK ||
         fx_probes_open(agent->loop, agent->config, &agent->probes, err) != FX_OK) {
         return err->code;
     }
@@ -228,6 +232,7 @@ close_all(fx_agent *agent)
     fx_probes_stop(agent->probes);
     fx_jobs_stop(agent->jobs);
     fx_receivers_free(agent->receivers);
+    fx_gaps_free(agent->gaps);
     for (size_t i = 0; i < agent->service_count; i++) {
         fx_service_stop(agent->services[i]); /* lets an order that waits for it end */
     }

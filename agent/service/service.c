@@ -29,7 +29,8 @@ struct fx_service {
     const fx_service_options *options;
     char folder[FOLDER_BYTES];
     fx_name name;
-    fx_keeper keeper; /* of the stepping thread */
+    fx_keeper keeper;  /* of the stepping thread */
+    uint32_t timeline; /* of the stepping thread: the highest of the running server */
     pthread_t lease_thread;
     pthread_t step_thread;
     bool has_lease_thread;
@@ -351,6 +352,20 @@ log_act(const fx_service *service, const fx_service_decision *decision)
         FX_STR("reason", decision->reason));
 }
 
+/* A standby that does not stream knows only what is on disk, which may be older than what it had.
+ */
+static void
+remember_timeline(fx_service *service, fx_observation *seen)
+{
+    if (!seen->answered) {
+        return;
+    }
+    if (seen->timeline > service->timeline) {
+        service->timeline = seen->timeline;
+    }
+    seen->timeline = service->timeline;
+}
+
 static void
 step_once(fx_service *service, char trouble[256])
 {
@@ -377,8 +392,10 @@ step_once(fx_service *service, char trouble[256])
     fx_monitor_unlock(&service->monitor);
     if (status.state == FX_GUARD_RUNS_PRIMARY || status.state == FX_GUARD_RUNS_STANDBY) {
         fx_follow_observe(&service->keeper, &goal, &seen);
+        remember_timeline(service, &seen);
     } else if (status.state == FX_GUARD_DOWN || status.state == FX_GUARD_HELD) {
         fx_lsn checkpoint;
+        service->timeline = 0;
         if (fx_follow_read_files(&service->keeper, &files, &checkpoint, &err) != FX_OK) {
             (void)snprintf(trouble, 256, "%s", err.message);
         }

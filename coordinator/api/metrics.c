@@ -282,6 +282,29 @@ put_recovery_point(writer *to, const fx_api_state *state)
 }
 
 static void
+put_gaps(writer *to, const fx_view *view)
+{
+    family(
+        to,
+        "fortress_wal_gaps",
+        "gauge",
+        "Ranges of WAL that a host could not keep and that no restore passes.");
+    for (size_t i = 0; i < view->host_count; i++) {
+        put_int(
+            to,
+            LABELS({"host", view->hosts[i].host.text}, {"region", view->hosts[i].region.text}),
+            (int64_t)view->hosts[i].hole_total);
+    }
+    family(to, "fortress_wal_gap_bytes", "gauge", "Size of those ranges in all.");
+    for (size_t i = 0; i < view->host_count; i++) {
+        put_int(
+            to,
+            LABELS({"host", view->hosts[i].host.text}, {"region", view->hosts[i].region.text}),
+            (int64_t)view->hosts[i].hole_bytes);
+    }
+}
+
+static void
 put_hosts(writer *to, const fx_api_state *state)
 {
     const fx_view *view = state->view;
@@ -303,6 +326,7 @@ put_hosts(writer *to, const fx_api_state *state)
             LABELS({"host", view->hosts[i].host.text}, {"region", view->hosts[i].region.text}),
             fx_api_is_silent(state, &view->hosts[i].host));
     }
+    put_gaps(to, view);
     family(
         to,
         "fortress_lease_seconds_left",

@@ -442,6 +442,24 @@ fx_render_order_result(const fx_order_result *result)
 }
 
 static fx_json *
+render_holes(const fx_host_view *seen)
+{
+    fx_json *list = fx_json_array();
+    for (size_t i = 0; seen != NULL && i < seen->hole_count; i++) {
+        const fx_wal_hole *hole = &seen->holes[i];
+        fx_json *json = fx_json_object();
+        fx_json_set_text(json, "service", hole->service.text);
+        set_lsn(json, "from_lsn", hole->from);
+        set_lsn(json, "to_lsn", hole->to);
+        fx_json_set_int(json, "size_bytes", (int64_t)(hole->to.value - hole->from.value));
+        fx_render_time(json, "since", hole->since);
+        fx_json_set_text(json, "reason", hole->reason);
+        fx_json_append(list, json);
+    }
+    return list;
+}
+
+static fx_json *
 render_host(const fx_api_state *state, const fx_name *host, const fx_name *region)
 {
     const fx_host_view *seen = fx_api_find_host(state->view, host);
@@ -467,6 +485,8 @@ render_host(const fx_api_state *state, const fx_name *host, const fx_name *regio
     }
     fx_json_set(json, "services", services);
     fx_json_set(json, "orders", orders);
+    fx_json_set(json, "gaps", render_holes(seen));
+    fx_json_set_int(json, "gap_count", seen == NULL ? 0 : (int64_t)seen->hole_total);
     return json;
 }
 

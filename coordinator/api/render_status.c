@@ -137,6 +137,31 @@ look_at_services(const fx_api_state *state, problems *found)
 }
 
 static void
+look_at_gaps(const fx_api_state *state, problems *found)
+{
+    for (size_t i = 0; i < state->view->host_count; i++) {
+        const fx_host_view *host = &state->view->hosts[i];
+        if (host->hole_total == 0) {
+            continue;
+        }
+        const fx_wal_hole *newest = &host->holes[host->hole_count - 1];
+        add(found->warning,
+            newest->service.text,
+            "%" PRIu64 " gaps (%" PRIu64
+            " bytes) in the WAL that %s keeps, the newest from %" PRIX32 "/%" PRIX32 " to %" PRIX32
+            "/%" PRIX32 ": %s; no restore passes it: take a base backup",
+            host->hole_total,
+            host->hole_bytes,
+            host->host.text,
+            (uint32_t)(newest->from.value >> 32),
+            (uint32_t)newest->from.value,
+            (uint32_t)(newest->to.value >> 32),
+            (uint32_t)newest->to.value,
+            newest->reason);
+    }
+}
+
+static void
 look_at_repositories(const fx_catalog_source *sources, size_t count, problems *found)
 {
     for (size_t i = 0; i < count; i++) {
@@ -172,6 +197,7 @@ fx_render_problems(const fx_api_state *state, const fx_catalog_source *sources, 
     problems found = {.critical = fx_json_array(), .warning = fx_json_array()};
     look_at_coordinators(state, &found);
     look_at_services(state, &found);
+    look_at_gaps(state, &found);
     look_at_repositories(sources, source_count, &found);
     fx_json *all = fx_json_array();
     move_into(all, found.critical, "critical");

@@ -17,6 +17,7 @@ enum {
     FX_STEP_MAX = 8,
     FX_COORDINATOR_MAX = 9,
     FX_RESULT_MAX = 16,
+    FX_GAP_SHOWN_MAX = 8,
     FX_EVIDENCE_MAX = 32,
     FX_ID_TEXT_BYTES = 64,
     FX_REASON_BYTES = 256,
@@ -294,6 +295,15 @@ typedef struct fx_order_result {
     fx_wall finished;
 } fx_order_result;
 
+/* WAL that no repository has and none will get: no restore passes it. */
+typedef struct fx_wal_hole {
+    fx_name service;
+    fx_lsn from;
+    fx_lsn to;
+    fx_wall since;
+    char reason[FX_REASON_BYTES];
+} fx_wal_hole;
+
 /* A host as the coordinators heard it: newest report of any of them. */
 typedef struct fx_host_view {
     fx_name host;
@@ -308,6 +318,10 @@ typedef struct fx_host_view {
     size_t service_count;
     fx_order_result results[FX_RESULT_MAX];
     size_t result_count;
+    fx_wal_hole holes[FX_GAP_SHOWN_MAX]; /* the newest */
+    size_t hole_count;
+    uint64_t hole_total; /* all that it reported */
+    uint64_t hole_bytes;
 } fx_host_view;
 
 /* What one coordinator says it sees of one member of a service, by its own probes. */

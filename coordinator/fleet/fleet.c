@@ -169,6 +169,29 @@ keep_missing(fx_host_view *host, const fx_host_view *before, fx_mono now)
 }
 
 static fx_code
+read_holes(const Fortress__Link__Report *from, fx_host_view *host, fx_err *err)
+{
+    size_t first = from->n_gaps > FX_GAP_SHOWN_MAX ? from->n_gaps - FX_GAP_SHOWN_MAX : 0;
+    for (size_t i = 0; i < from->n_gaps; i++) {
+        const Fortress__Link__Gap *gap = from->gaps[i];
+        host->hole_bytes += gap->to_lsn > gap->from_lsn ? gap->to_lsn - gap->from_lsn : 0;
+        if (i < first) {
+            continue;
+        }
+        fx_wal_hole *hole = &host->holes[host->hole_count++];
+        hole->from.value = gap->from_lsn;
+        hole->to.value = gap->to_lsn;
+        hole->since.ns = gap->since_wall_ns;
+        copy_text(hole->reason, sizeof hole->reason, gap->reason);
+        if (fx_name_parse(gap->service, "service of a gap", &hole->service, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    host->hole_total = from->n_gaps;
+    return FX_OK;
+}
+
+static fx_code
 read_report(
     const Fortress__Link__Report *from, const fx_host_view *before, fx_host_view *host, fx_err *err)
 {
@@ -200,7 +223,7 @@ read_report(
     }
     host->result_count = from->n_results;
     keep_missing(host, before, host->reported_at);
-    return FX_OK;
+    return read_holes(from, host, err);
 }
 
 /* ---- folding

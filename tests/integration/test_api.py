@@ -54,6 +54,11 @@ def answers_show_the_state(server):
     hosts = {h["name"]: h for h in call(server, "GET", "/v1/hosts")[1]["hosts"]}
     expect("a silent host is shown as such", hosts["usw2-db1"]["silent"] and
            not hosts["use1-db1"]["silent"])
+    gap = hosts["euw1-db1"]["gaps"][0]
+    expect("a gap is shown with its bounds", gap["from_lsn"] == "0/1000000" and
+           gap["to_lsn"] == "0/3000000" and gap["size_bytes"] == 0x2000000)
+    expect("and is a problem", any("from 0/1000000 to 0/3000000" in p["text"] for p in
+                                   answer["problems"]))
     plans = call(server, "GET", "/v1/plans")[1]
     expect("plans: running, then history", [p["id"] for p in plans["plans"]] ==
            ["p-running", "p-old"] and plans["complete"])
@@ -67,6 +72,7 @@ def answers_show_the_state(server):
     status, text, headers = call(server, "GET", "/metrics", token=VIEWER)
     expect("metrics are Prometheus text", status == 200 and
            headers["Content-Type"].startswith("text/plain; version=0.0.4"))
+    expect("metrics tell gaps", 'fortress_wal_gap_bytes{host="euw1-db1"' in text)
     expect("metrics count", 'fortress_service_epoch{service="orders-db"} 3\n' in text)
 
 

@@ -181,6 +181,16 @@ fx_example_view(fx_view *out_view, fx_mono now)
     out_view->hosts[2].services[0].replay_lag = FX_DUR_MS(250);
     out_view->hosts[2].services[0].upstream = fx_name_of("use1-db1");
     out_view->hosts[2].service_count = 1;
+    out_view->hosts[2].holes[0] = (fx_wal_hole){
+        .service = fx_name_of("orders-db"),
+        .from = {0x1000000},
+        .to = {0x3000000},
+        .since = {.ns = INT64_C(1700000000000000000)},
+        .reason = "the slot was dropped",
+    };
+    out_view->hosts[2].hole_count = 1;
+    out_view->hosts[2].hole_total = 1;
+    out_view->hosts[2].hole_bytes = 0x2000000;
     out_view->hosts[2].results[0] = (fx_order_result){
         .order = id_of("r-example-order"),
         .state = FX_ORDER_RUNNING,

@@ -1,0 +1,169 @@
+#include "agent/run/gaps.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/file.h"
+#include "common/base/monitor.h"
+#include "proto/link_check.h"
+
+enum { PATH_BYTES = 512, FILE_MAX_BYTES = 65536 };
+
+struct fx_gaps {
+    char path[PATH_BYTES];
+    fx_monitor monitor; /* guards what follows */
+    fx_gap all[FX_GAP_MAX];
+    size_t count;
+};
+
+/* ---- the file: a link.Report that has nothing but gaps -------------------------------------- */
+
+static fx_code
+take(fx_gaps *gaps, const Fortress__Link__Gap *from, fx_err *err)
+{
+    fx_gap gap = {
+        .from = {from->from_lsn}, .to = {from->to_lsn}, .since = {.ns = from->since_wall_ns}};
+    if (gaps->count == FX_GAP_MAX ||
+        fx_name_parse(from->service, "service of a gap", &gap.service, err) != FX_OK) {
+        return fx_fail(err, FX_ERR_DAMAGED, "it holds what no agent writes");
+    }
+    (void)snprintf(gap.reason, sizeof gap.reason, "%s", from->reason);
+    gaps->all[gaps->count++] = gap;
+    return FX_OK;
+}
+
+static fx_code
+read_file(fx_gaps *gaps, fx_err *err)
+{
+    FX_BUF_AUTO text;
+    fx_buf_init(&text, FILE_MAX_BYTES);
+    if (fx_file_read(gaps->path, &text, err) != FX_OK) {
+        return err->code == FX_ERR_NOT_FOUND ? FX_OK : err->code;
+    }
+    Fortress__Link__Report *message =
+        fortress__link__report__unpack(NULL, text.size_bytes, text.data);
+    fx_code code = FX_OK;
+    if (message == NULL) {
+        code = fx_fail(err, FX_ERR_DAMAGED, "it is damaged");
+    }
+    for (size_t i = 0; code == FX_OK && i < message->n_gaps; i++) {
+        code = take(gaps, message->gaps[i], err);
+    }
+    if (message != NULL) {
+        fortress__link__report__free_unpacked(message, NULL);
+    }
+    return code == FX_OK ? FX_OK
+                         : fx_err_wrap(
+                               err,
+                               "reading the known gaps from \"%s\" (move it away to go on "
+                               "without them)",
+                               gaps->path);
+}
+
+static fx_code
+write_file(const fx_gaps *gaps, fx_err *err)
+{
+    Fortress__Link__Gap all[FX_GAP_MAX];
+    Fortress__Link__Gap *list[FX_GAP_MAX];
+    Fortress__Link__Report message;
+    fortress__link__report__init(&message);
+    for (size_t i = 0; i < gaps->count; i++) {
+        const fx_gap *gap = &gaps->all[i];
+        fortress__link__gap__init(&all[i]);
+        all[i].service = fx_link_text(gap->service.text);
+        all[i].from_lsn = gap->from.value;
+        all[i].to_lsn = gap->to.value;
+        all[i].since_wall_ns = gap->since.ns;
+        all[i].reason = fx_link_text(gap->reason);
+        list[i] = &all[i];
+    }
+    message.n_gaps = gaps->count;
+    message.gaps = list;
+    FX_BUF_AUTO text;
+    fx_buf_init(&text, FILE_MAX_BYTES);
+    unsigned char *bytes = NULL;
+    size_t size_bytes = fortress__link__report__get_packed_size(&message);
+    if (fx_buf_extend(&text, size_bytes, &bytes, err) != FX_OK) {
+        return err->code;
+    }
+    (void)fortress__link__report__pack(&message, bytes);
+    return fx_file_replace(gaps->path, fx_buf_bytes(&text), 0600, err);
+}
+
+/* ---- the list ------------------------------------------------------------------------------- */
+
+fx_code
+fx_gaps_open(const char *path, fx_gaps **out_gaps, fx_err *err)
+{
+    fx_gaps *self = calloc(1, sizeof *self);
+    FX_ASSERT(self != NULL);
+    fx_monitor_init(&self->monitor);
+    FX_AUTO(fx_gaps) gaps = self;
+    int length = snprintf(gaps->path, sizeof gaps->path, "%s", path);
+    if (length < 0 || (size_t)length >= sizeof gaps->path) {
+        return fx_fail(err, FX_ERR_LIMIT, "the path \"%s\" is too long", path);
+    }
+    if (read_file(gaps, err) != FX_OK) {
+        return err->code;
+    }
+    *out_gaps = FX_TAKE(gaps);
+    return FX_OK;
+}
+
+void
+fx_gaps_free(fx_gaps *gaps)
+{
+    if (gaps != NULL) {
+        fx_monitor_deinit(&gaps->monitor);
+        free(gaps);
+    }
+}
+
+/* Many gaps, few services: among FX_GAP_MAX there are always two of one service. */
+static void
+join_oldest(fx_gaps *gaps)
+{
+    for (size_t i = 0; i < gaps->count; i++) {
+        for (size_t j = i + 1; j < gaps->count; j++) {
+            fx_gap *older = &gaps->all[i];
+            const fx_gap *newer = &gaps->all[j];
+            if (!fx_name_is(&older->service, &newer->service)) {
+                continue;
+            }
+            if (newer->from.value < older->from.value) {
+                older->from = newer->from;
+            }
+            if (newer->to.value > older->to.value) {
+                older->to = newer->to;
+            }
+            (void)snprintf(older->reason, sizeof older->reason, "several gaps between these");
+            memmove(&gaps->all[j], &gaps->all[j + 1], (gaps->count - j - 1) * sizeof gaps->all[0]);
+            gaps->count--;
+            return;
+        }
+    }
+}
+
+fx_code
+fx_gaps_add(fx_gaps *gaps, const fx_gap *gap, fx_err *err)
+{
+    fx_monitor_lock(&gaps->monitor);
+    if (gaps->count == FX_GAP_MAX) {
+        join_oldest(gaps);
+    }
+    FX_ASSERT(gaps->count < FX_GAP_MAX);
+    gaps->all[gaps->count++] = *gap;
+    fx_code code = write_file(gaps, err);
+    fx_monitor_unlock(&gaps->monitor);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "keeping a gap");
+}
+
+size_t
+fx_gaps_list(fx_gaps *gaps, fx_gap out_list[FX_GAP_MAX])
+{
+    fx_monitor_lock(&gaps->monitor);
+    size_t count = gaps->count;
+    memcpy(out_list, gaps->all, count * sizeof gaps->all[0]);
+    fx_monitor_unlock(&gaps->monitor);
+    return count;
+}

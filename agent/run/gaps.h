@@ -1,0 +1,36 @@
+/* WAL that the repository lacks and will not get: remembered on disk, told with every report. */
+#pragma once
+
+#include "agent/backup/wal.h"
+#include "common/base/name.h"
+
+enum { FX_GAP_REASON_BYTES = 160 };
+
+typedef struct fx_gap {
+    fx_name service;
+    fx_lsn from;
+    fx_lsn to;
+    fx_wall since;
+    char reason[FX_GAP_REASON_BYTES];
+} fx_gap;
+
+enum { FX_GAP_MAX = 32 };
+
+typedef struct fx_gaps fx_gaps;
+
+/* Reads `path`, or begins with none. errors: DAMAGED, DENIED, IO */
+FX_MUST_USE fx_code fx_gaps_open(const char *path, fx_gaps **out_gaps, fx_err *err);
+void fx_gaps_free(fx_gaps *gaps);
+FX_DEFINE_AUTO(fx_gaps);
+
+/*
+ * Keeps a gap. When there are FX_GAP_MAX, the two oldest of one service become one with the bounds
+ * of both: none is forgotten. Where the file cannot be written the gap is kept in memory.
+ *
+ * errors: NO_SPACE, IO
+ * thread: any
+ */
+FX_MUST_USE fx_code fx_gaps_add(fx_gaps *gaps, const fx_gap *gap, fx_err *err);
+
+/* Oldest first; gives their number. thread: any */
+size_t fx_gaps_list(fx_gaps *gaps, fx_gap out_list[FX_GAP_MAX]);
