@@ -97,7 +97,8 @@ fx_loop_new(void)
 {
     static const char workers[] = "16";
     _Static_assert(FX_LOOP_WORKERS == 16, "the text says the same number");
-    (void)setenv("UV_THREADPOOL_SIZE", workers, 0); /* read once, when the pool starts */
+    /* Read once, when the pool starts. NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread */
+    (void)setenv("UV_THREADPOOL_SIZE", workers, 0);
 
     fx_loop *loop = calloc(1, sizeof *loop);
     FX_ASSERT(loop != NULL);

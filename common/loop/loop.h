@@ -33,11 +33,11 @@ fx_mono fx_loop_now(const fx_loop *loop);
 void fx_loop_post(fx_loop *loop, fx_loop_call call, void *ctx);
 
 /*
- * Runs `work` on a worker thread (at most FX_LOOP_WORKERS at once, more wait) and then `done` on
+ * Runs `call` on a worker thread (at most FX_LOOP_WORKERS at once, more wait) and then `done` on
  * the loop's thread.
  */
 enum { FX_LOOP_WORKERS = 16 };
-void fx_loop_work(fx_loop *loop, fx_loop_call work, fx_loop_call done, void *ctx);
+void fx_loop_work(fx_loop *loop, fx_loop_call call, fx_loop_call done, void *ctx);
 
 typedef struct fx_loop_timer fx_loop_timer;
 

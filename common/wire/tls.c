@@ -176,7 +176,7 @@ static int
 check_peer(nng_tls_engine_conn *conn)
 {
     const fx_tls_options *options = &conn->tls->options;
-    char text[FAILURE_BYTES];
+    char text[4 * FX_NAME_MAX_BYTES + 64];
     if (SSL_get_verify_result(conn->ssl) != X509_V_OK || !read_peer(conn->ssl, &conn->peer)) {
         note_failure(conn, "the certificate has no usable common name and organizational unit");
         return NNG_EPEERAUTH;

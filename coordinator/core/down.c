@@ -43,7 +43,7 @@ static fx_dur
 silence_limit(const fx_view *view, const fx_policy *policy, const fx_name *host)
 {
     const fx_host_view *known = fx_view_host(view, host);
-    fx_dur seldom = FX_DUR_MS(3 * FX_REPORT_SLOWEST_MS);
+    fx_dur seldom = FX_DUR_MS(INT64_C(3) * FX_REPORT_SLOWEST_MS);
     bool reports_seldom = known != NULL && !known->wants_lease;
     return reports_seldom && fx_dur_over(seldom, policy->silence_max) ? seldom
                                                                       : policy->silence_max;

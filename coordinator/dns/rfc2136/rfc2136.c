@@ -205,7 +205,8 @@ keep_addresses(
         (void)snprintf(
             records->addresses[records->addresses_count],
             FX_DNS_ADDRESS_MAX_BYTES,
-            "%s",
+            "%.*s",
+            FX_DNS_ADDRESS_MAX_BYTES - 1,
             from->text);
         bool is_first = records->addresses_count == 0;
         records->ttl_s = is_first || records->ttl_s == from->ttl_s ? from->ttl_s : 0;
