@@ -1618,8 +1618,8 @@ run(world *w, uint64_t seed, mistake made, fx_ledger *store, fx_commands *comman
     while (w->heap_count > 0 && !w->violated) {
         event of = pop(w);
         if (of.at_ns > END_AT) {
-            free(
-                of.payload); /* NOLINT(clang-analyzer-unix.Malloc): an event leaves the heap once */
+            /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): an event leaves the heap once */
+            free(of.payload);
             break;
         }
         w->now_ns = of.at_ns;
