@@ -142,7 +142,8 @@ note_failure(nng_tls_engine_conn *conn, const char *reason)
 {
     fx_tls *tls = conn->tls;
     (void)pthread_mutex_lock(&tls->lock);
-    (void)snprintf(tls->failure, sizeof(tls->failure), "%s", reason);
+    (void)snprintf(
+        tls->failure, sizeof(tls->failure), "%.*s", (int)sizeof(tls->failure) - 1, reason);
     (void)pthread_mutex_unlock(&tls->lock);
 }
 

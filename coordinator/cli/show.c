@@ -177,7 +177,10 @@ add_member(fx_table *table, const fx_json *service, const fx_json *member, bool 
     fx_table_add(table, is_first ? epoch : " ");
     fx_table_add(table, text_of(member, "host"));
     fx_table_add(table, text_of(member, "region"));
-    fx_table_add(table, role);
+    char shown_role[FX_SHORT_TEXT_BYTES];
+    (void)snprintf(
+        shown_role, sizeof shown_role, "%s%s", flag_of(member, "silent") ? "was " : "", role);
+    fx_table_add(table, shown_role);
     fx_table_add(table, state);
     add_lease(table, service, is_primary);
     if (is_standby) {
