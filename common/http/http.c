@@ -19,6 +19,7 @@ struct fx_http_client {
 };
 
 typedef struct call {
+    fx_bytes unsent;
     fx_buf *body;
     fx_err *err;
     fx_http_response *response;
@@ -164,17 +165,41 @@ set_tls(const fx_http_client *client)
     }
 }
 
-static void
-set_request(CURL *curl, const fx_http_request *request, struct curl_slist *headers)
+static size_t
+on_send(char *room, size_t size, size_t count, void *ctx)
 {
+    call *now = ctx;
+    size_t room_bytes = size * count;
+    size_t give_bytes = now->unsent.size_bytes < room_bytes ? now->unsent.size_bytes : room_bytes;
+    if (give_bytes > 0) {
+        memcpy(room, now->unsent.data, give_bytes);
+        now->unsent.data = (const char *)now->unsent.data + give_bytes;
+        now->unsent.size_bytes -= give_bytes;
+    }
+    return give_bytes;
+}
+
+/*
+ * libcurl sends a request again by itself where a connection that was kept open ends before any
+ * byte of the answer: the server may have acted by then. A body that comes from a function without
+ * a seek function cannot be rewound, so that fails; a request without a body gets a connection of
+ * its own, on which libcurl never repeats.
+ */
+static void
+set_request(CURL *curl, const fx_http_request *request, struct curl_slist *headers, call *now)
+{
+    bool is_safe = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
     SET(curl, CURLOPT_URL, request->url);
     SET(curl, CURLOPT_HTTPHEADER, headers);
-    if (request->body.size_bytes > 0) {
+    if (request->body.size_bytes > 0 || strcmp(request->method, "POST") == 0) {
+        now->unsent = request->body;
+        SET(curl, CURLOPT_POST, 1L);
         SET(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size_bytes);
-        SET(curl, CURLOPT_POSTFIELDS, request->body.data);
-    } else if (strcmp(request->method, "POST") == 0) {
-        SET(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)0);
-        SET(curl, CURLOPT_POSTFIELDS, "");
+        SET(curl, CURLOPT_READFUNCTION, on_send);
+        SET(curl, CURLOPT_READDATA, now);
+    }
+    if (!is_safe && request->body.size_bytes == 0) {
+        SET(curl, CURLOPT_FRESH_CONNECT, 1L);
     }
     if (strcmp(request->method, "HEAD") == 0) {
         SET(curl, CURLOPT_NOBODY, 1L);
@@ -252,7 +277,7 @@ failure(CURL *curl, const fx_http_request *request, CURLcode result, const char 
         return fx_fail(err, code, "could not ask %.100s: %s", request->url, reason);
     }
     fx_err_class outcome = code == FX_ERR_DENIED ? FX_CLASS_PERMANENT : FX_CLASS_TRANSIENT;
-    if (was_sent(curl)) {
+    if (result == CURLE_SEND_FAIL_REWIND || was_sent(curl)) {
         outcome = FX_CLASS_UNKNOWN;
     }
     return fx_fail_as(
@@ -282,7 +307,7 @@ fx_http_call(
     char why[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = build_headers(request);
     set_up(client, request, deadline, &now);
-    set_request(client->curl, request, headers);
+    set_request(client->curl, request, headers, &now);
     SET(client->curl, CURLOPT_ERRORBUFFER, why);
     CURLcode result = curl_easy_perform(client->curl);
     SET(client->curl, CURLOPT_ERRORBUFFER, NULL);

@@ -86,10 +86,13 @@ fx_etcd_free(fx_etcd *etcd)
 /* ---- one call
  * ------------------------------------------------------------------------------------ */
 
-/* Gives a client for this call alone, and the endpoint to begin with; NULL: none by the deadline.
+/*
+ * Gives a client for this call alone, and the endpoint to begin with; NULL: none by the deadline.
+ * `probe`: the call may find out whether the first endpoint is well again. A read may, a commit
+ * may not: on a member that hangs its outcome would be unknown.
  */
 static fx_http_client *
-borrow_client(fx_etcd *etcd, fx_mono deadline, size_t *out_first)
+borrow_client(fx_etcd *etcd, bool probe, fx_mono deadline, size_t *out_first)
 {
     fx_http_client *client = NULL;
     fx_monitor_lock(&etcd->monitor);
@@ -98,11 +101,12 @@ borrow_client(fx_etcd *etcd, fx_mono deadline, size_t *out_first)
     if (etcd->idle_count > 0) {
         client = etcd->idle[--etcd->idle_count];
     }
-    if (etcd->current != 0 &&
-        fx_dur_over(fx_mono_since(fx_clock_mono(), etcd->moved_at), back_to_first)) {
-        etcd->current = 0;
-    }
     *out_first = etcd->current;
+    if (probe && etcd->current != 0 &&
+        fx_dur_over(fx_mono_since(fx_clock_mono(), etcd->moved_at), back_to_first)) {
+        etcd->moved_at = fx_clock_mono(); /* one read at a time tries */
+        *out_first = 0;
+    }
     fx_monitor_unlock(&etcd->monitor);
     return client;
 }
@@ -128,6 +132,15 @@ move_on(fx_etcd *etcd, size_t failed)
     fx_monitor_unlock(&etcd->monitor);
 }
 
+/* The first endpoint answered: all calls go there again. */
+static void
+move_back(fx_etcd *etcd)
+{
+    fx_monitor_lock(&etcd->monitor);
+    etcd->current = 0;
+    fx_monitor_unlock(&etcd->monitor);
+}
+
 /* Leaves time for the other endpoints, but not so little that a slow answer never arrives. */
 static fx_mono
 try_until(fx_mono deadline, size_t tries_left)
@@ -142,6 +155,30 @@ try_until(fx_mono deadline, size_t tries_left)
     return fx_mono_after(now, (fx_dur){.ns = share_ns});
 }
 
+/*
+ * Did etcd refuse before it proposed? Anything else may come after: "transport is closing" is said
+ * of transactions that were applied.
+ * source: etcd 3.4, server/v3_server.go (before raft.Propose) and v3rpc/rpctypes/error.go
+ */
+static bool
+was_not_proposed(int status, const char *text)
+{
+    static const char *const said[] = {
+        "etcdserver: no leader",
+        "etcdserver: too many requests",
+        "etcdserver: not capable",
+    };
+    if (status == 400 || status == 401 || status == 403 || status == 404) {
+        return true;
+    }
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        if (strstr(text, said[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What etcd says of a failure, and what it means for the request. */
 static fx_code
 refused(int status, const fx_buf *answer, fx_err *err)
@@ -152,15 +189,12 @@ refused(int status, const fx_buf *answer, fx_err *err)
     if (fx_json_parse(fx_buf_bytes(answer), &json, &ignored) == FX_OK) {
         text = fx_json_as_text(fx_json_get(json, "error"), text);
     }
-    /* "request timed out": proposed and not seen to be applied. The others come before proposing.
-     */
-    bool unknown = strstr(text, "timed out") != NULL || status == 504;
     if (status == 401 || status == 403) {
         return fx_fail(err, FX_ERR_DENIED, "could not use etcd: %.150s", text);
     }
     return fx_fail_as(
         err,
-        unknown ? FX_CLASS_UNKNOWN : FX_CLASS_TRANSIENT,
+        was_not_proposed(status, text) ? FX_CLASS_TRANSIENT : FX_CLASS_UNKNOWN,
         FX_ERR_UNREACHABLE,
         "could not use etcd: it answers %d: %.150s",
         status,
@@ -204,7 +238,7 @@ ask(fx_etcd *etcd,
     fx_err *err)
 {
     size_t first = 0;
-    fx_http_client *client = borrow_client(etcd, deadline, &first);
+    fx_http_client *client = borrow_client(etcd, repeatable, deadline, &first);
     if (client == NULL) {
         return fx_fail(err, FX_ERR_BUSY, "could not ask etcd: too many calls at once");
     }
@@ -214,6 +248,9 @@ ask(fx_etcd *etcd,
         fx_mono until = try_until(deadline, etcd->endpoint_count - tried);
         code =
             ask_one(client, etcd->endpoints[index], path, fx_buf_bytes(body), until, answer, err);
+        if (code == FX_OK && repeatable && index == 0) {
+            move_back(etcd);
+        }
         if (code == FX_OK || code == FX_ERR_LIMIT) {
             break;
         }
@@ -441,7 +478,7 @@ fx_code
 fx_etcd_status_read(fx_etcd *etcd, fx_mono deadline, fx_etcd_status *out_status, fx_err *err)
 {
     size_t first = 0;
-    fx_http_client *client = borrow_client(etcd, deadline, &first);
+    fx_http_client *client = borrow_client(etcd, false, deadline, &first);
     if (client == NULL) {
         return fx_fail(err, FX_ERR_BUSY, "could not ask etcd: too many calls at once");
     }

@@ -8,12 +8,19 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/file.h"
 
-enum { PAUSE_FIRST_MS = 1000, PAUSE_MAX_MS = 30000, STAT_MAX_BYTES = 4096, ARGUMENT_MAX = 48 };
+enum {
+    LOG_MAX_BYTES = 16 * 1024 * 1024,
+    PAUSE_FIRST_MS = 1000,
+    PAUSE_MAX_MS = 30000,
+    STAT_MAX_BYTES = 4096,
+    ARGUMENT_MAX = 64
+};
 
 struct fx_etcd_member {
     fx_member_options options;
@@ -21,7 +28,8 @@ struct fx_etcd_member {
     char log_path[PATH_MAX];
     pid_t pid;
     uint64_t started; /* ticks since boot: with the pid, names one process for good */
-    bool is_child;    /* started by this process: to be reaped */
+    bool pid_unwritten;
+    bool is_child; /* started by this process: to be reaped */
     fx_dur pause;
     fx_mono start_at; /* not before */
 };
@@ -90,6 +98,14 @@ write_pid(const fx_etcd_member *member, fx_err *err)
     return fx_file_replace(member->pid_path, (fx_bytes){text, (size_t)length}, 0644, err);
 }
 
+/* etcd.pid names the process, or the next tend tries again. */
+static fx_code
+keep_pid(fx_etcd_member *member, fx_err *err)
+{
+    member->pid_unwritten = write_pid(member, err) != FX_OK;
+    return member->pid_unwritten ? fx_err_wrap(err, "noting the process of etcd") : FX_OK;
+}
+
 /* Takes over the process of an earlier life of this coordinator, if it still runs. */
 static bool
 adopt(fx_etcd_member *member)
@@ -156,6 +172,7 @@ build_arguments(const fx_member_options *options, arguments *list)
     add(list, "--election-timeout", "1500");
     add(list, "--auto-compaction-mode", "periodic");
     add(list, "--auto-compaction-retention", "5m");
+    add(list, "--quota-backend-bytes", "2147483648");
     add(list, "--logger", "zap");
     add(list, "--log-level", "warn");
 }
@@ -183,6 +200,9 @@ spawn(const fx_etcd_member *member, arguments *list, pid_t *out_pid)
         result = posix_spawn_file_actions_adddup2(&files, 1, 2);
     }
     if (result == 0) {
+        result = posix_spawn_file_actions_addclosefrom_np(&files, 3);
+    }
+    if (result == 0) {
         short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID;
         (void)posix_spawnattr_setflags(&attributes, flags);
         (void)posix_spawnattr_setsigmask(&attributes, &none);
@@ -205,6 +225,14 @@ start(fx_etcd_member *member, fx_err *err)
         fx_file_make_folder(member->options.data_dir, 0700, err) != FX_OK) {
         return fx_err_wrap(err, "starting etcd");
     }
+    struct stat log;
+    if (stat(member->log_path, &log) == 0 && log.st_size > LOG_MAX_BYTES) {
+        char old[PATH_MAX + 2];
+        (void)snprintf(old, sizeof old, "%s.1", member->log_path);
+        if (rename(member->log_path, old) != 0) {
+            return fx_fail_errno(err, errno, "could not rename \"%s\"", member->log_path);
+        }
+    }
     arguments list = {.count = 0};
     build_arguments(&member->options, &list);
     pid_t pid = 0;
@@ -216,7 +244,7 @@ start(fx_etcd_member *member, fx_err *err)
     member->started = process_start(pid);
     member->is_child = true;
     FX_LOG(member->options.log, INFO, "etcd.started", FX_INT("pid", pid));
-    return write_pid(member, err);
+    return keep_pid(member, err);
 }
 
 /* Notices that the process ended. */
@@ -250,7 +278,7 @@ fx_etcd_member_tend(fx_etcd_member *member, fx_mono now, fx_err *err)
         if (fx_mono_since(now, member->start_at).ns > FX_DUR_MS(PAUSE_MAX_MS).ns) {
             member->pause = FX_DUR_MS(PAUSE_FIRST_MS); /* it has been well for a while */
         }
-        return FX_OK;
+        return member->pid_unwritten ? keep_pid(member, err) : FX_OK;
     }
     if (adopt(member) || now.ns < member->start_at.ns) {
         return FX_OK;

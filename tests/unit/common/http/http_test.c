@@ -164,6 +164,81 @@ outcome_tells_whether_the_request_was_sent(void **state)
     fx_http_client_free(client);
 }
 
+/* Answers the first request and keeps the connection; ends it on every later one, and counts. */
+typedef struct closer {
+    int listener;
+    int requests;
+    pthread_t thread;
+} closer;
+
+static bool
+take_request(int fd, const char *end)
+{
+    char text[2048] = "";
+    size_t used = 0;
+    while (used + 1 < sizeof text && strstr(text, end) == NULL) {
+        ssize_t got = read(fd, text + used, sizeof text - 1 - used);
+        if (got <= 0) {
+            return false;
+        }
+        used += (size_t)got;
+    }
+    return true;
+}
+
+static void *
+serve_and_close(void *ctx)
+{
+    static const char answer[] = "HTTP/1.1 200 ok\r\ncontent-length: 2\r\n\r\nok";
+    closer *c = ctx;
+    for (int fd = accept(c->listener, NULL, NULL); fd >= 0; fd = accept(c->listener, NULL, NULL)) {
+        while (take_request(fd, "\r\n\r\nabc")) {
+            c->requests++;
+            if (c->requests > 1) {
+                break;
+            }
+            ssize_t put = write(fd, answer, strlen(answer));
+            (void)put;
+        }
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+/* A connection that was kept open ends instead of an answer: whether it happened is not known. */
+static void
+a_post_is_never_sent_twice(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    closer c = {.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(c.listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(c.listener, 4), 0);
+    socklen_t size = sizeof address;
+    assert_int_equal(getsockname(c.listener, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(pthread_create(&c.thread, NULL, serve_and_close, &c), 0);
+    char url[64];
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/", (unsigned)ntohs(address.sin_port));
+    fx_http_client *client = fx_http_client_new(NULL);
+    FX_BUF_AUTO body;
+    fx_buf_init(&body, 100);
+    fx_http_request request = {.method = "POST", .url = url, .body = {"abc", 3}};
+    fx_http_response response = {0};
+    assert_int_equal(fx_http_call(client, &request, in_ms(5000), &response, &body, &err), FX_OK);
+
+    fx_code code = fx_http_call(client, &request, in_ms(5000), &response, &body, &err);
+
+    fx_http_client_free(client);
+    (void)shutdown(c.listener, SHUT_RDWR);
+    (void)pthread_join(c.thread, NULL);
+    (void)close(c.listener);
+    assert_int_equal(c.requests, 2);
+    assert_int_equal(code, FX_ERR_UNREACHABLE);
+    assert_int_equal(err.outcome, FX_CLASS_UNKNOWN);
+}
+
 int
 main(void)
 {
@@ -171,6 +246,7 @@ main(void)
         cmocka_unit_test(gives_status_headers_and_body),
         cmocka_unit_test(longer_answer_than_allowed_is_refused),
         cmocka_unit_test(outcome_tells_whether_the_request_was_sent),
+        cmocka_unit_test(a_post_is_never_sent_twice),
     };
     return cmocka_run_group_tests_name("http", tests, NULL, NULL);
 }
