@@ -147,9 +147,28 @@ find_value(const char *text, const char *key, char *out_value, size_t room)
     return true;
 }
 
+static bool
+find_lsn(const char *text, const char *key, fx_lsn *out_lsn)
+{
+    char value[64];
+    fx_err err;
+    return find_value(text, key, value, sizeof value) &&
+           fx_pg_lsn_parse(value, out_lsn, &err) == FX_OK;
+}
+
+static bool
+find_timeline(const char *text, const char *key, uint32_t *out_timeline)
+{
+    char value[64];
+    if (!find_value(text, key, value, sizeof value)) {
+        return false;
+    }
+    *out_timeline = (uint32_t)strtoul(value, NULL, 10);
+    return true;
+}
+
 fx_code
-fx_follow_read_files(
-    const fx_keeper *keeper, fx_service_files *out_files, fx_lsn *out_checkpoint, fx_err *err)
+fx_follow_read_control(const fx_keeper *keeper, fx_control *out_control, fx_err *err)
 {
     char program[PATH_MAX];
     (void)snprintf(program, sizeof program, "%s/pg_controldata", keeper->config->postgres->bin_dir);
@@ -160,14 +179,31 @@ fx_follow_read_files(
     if (fx_keeper_run(keeper, argv, deadline, &text, err) != FX_OK) {
         return err->code;
     }
-    char state[64];
-    char checkpoint[64];
-    if (!find_value(fx_buf_text(&text), "Database cluster state:", state, sizeof state) ||
-        !find_value(
-            fx_buf_text(&text), "Latest checkpoint location:", checkpoint, sizeof checkpoint) ||
-        fx_pg_lsn_parse(checkpoint, out_checkpoint, err) != FX_OK) {
+    fx_control control = {.state = ""};
+    const char *all = fx_buf_text(&text);
+    if (!find_value(all, "Database cluster state:", control.state, sizeof control.state) ||
+        !find_lsn(all, "Latest checkpoint location:", &control.checkpoint) ||
+        !find_timeline(all, "Latest checkpoint's TimeLineID:", &control.timeline) ||
+        !find_lsn(all, "Minimum recovery ending location:", &control.recovered) ||
+        !find_timeline(all, "Min recovery ending loc's timeline:", &control.recovered_timeline)) {
         return fx_fail(err, FX_ERR_INVALID, "could not understand what pg_controldata says");
     }
+    control.is_shut_down = strcmp(control.state, "shut down") == 0 ||
+                           strcmp(control.state, "shut down in recovery") == 0;
+    *out_control = control;
+    return FX_OK;
+}
+
+fx_code
+fx_follow_read_files(
+    const fx_keeper *keeper, fx_service_files *out_files, fx_lsn *out_checkpoint, fx_err *err)
+{
+    fx_control control;
+    if (fx_follow_read_control(keeper, &control, err) != FX_OK) {
+        return err->code;
+    }
+    *out_checkpoint = control.checkpoint;
+    const char *state = control.state;
     char label[PATH_MAX];
     (void)snprintf(label, sizeof label, "%s/backup_label", keeper->config->postgres->data_dir);
     bool primary = strcmp(state, "in production") == 0 || strcmp(state, "shut down") == 0 ||

@@ -34,6 +34,19 @@ FX_MUST_USE fx_code fx_follow_promote(const fx_keeper *keeper, fx_mono deadline,
 
 FX_MUST_USE fx_code fx_follow_checkpoint(const fx_keeper *keeper, fx_err *err);
 
+/* What pg_controldata says of a server's files. */
+typedef struct fx_control {
+    char state[64];
+    bool is_shut_down; /* in order: nothing is to be recovered */
+    fx_lsn checkpoint; /* where the latest begins */
+    uint32_t timeline; /* of it */
+    fx_lsn recovered;  /* a standby's: it has replayed up to here at least, 0 none */
+    uint32_t recovered_timeline;
+} fx_control;
+
+FX_MUST_USE fx_code
+fx_follow_read_control(const fx_keeper *keeper, fx_control *out_control, fx_err *err);
+
 /*
  * How a stopped server's files were left, and its latest checkpoint, which after an orderly stop is
  * where it ended. A copy that has not been recovered yet (backup_label) counts as a standby's.

@@ -16,7 +16,7 @@
 #include "agent/guard/child.h"
 #include "common/base/clock.h"
 
-enum { OUTPUT_MAX_BYTES = 65536, ARGUMENT_MAX = 24 };
+enum { OUTPUT_MAX_BYTES = 65536, ARGUMENT_MAX = 24, POLL_MS = 200 };
 
 static void
 reap(fx_keeper *keeper)
@@ -192,7 +192,7 @@ fx_keeper_kill_all(const fx_keeper *keeper, fx_mono deadline, fx_err *err)
 /* ---- programs ------------------------------------------------------------------------------- */
 
 static fx_code
-read_to_end(int fd, fx_mono deadline, fx_buf *out, fx_err *err)
+read_to_end(const fx_keeper *keeper, int fd, fx_mono deadline, fx_buf *out, fx_err *err)
 {
     char part[4096];
     for (;;) {
@@ -201,7 +201,11 @@ read_to_end(int fd, fx_mono deadline, fx_buf *out, fx_err *err)
         if (left.ns == 0) {
             return fx_fail(err, FX_ERR_TIMEOUT, "the program did not end in time");
         }
-        if (poll(&one, 1, (int)fx_dur_ms(left) + 1) <= 0) {
+        if (keeper->cancel != NULL && atomic_load(keeper->cancel)) {
+            return fx_fail(err, FX_ERR_CANCELLED, "the agent is stopping");
+        }
+        int64_t wait_ms = fx_dur_ms(left) + 1;
+        if (poll(&one, 1, wait_ms < POLL_MS ? (int)wait_ms : POLL_MS) <= 0) {
             continue;
         }
         ssize_t got_bytes = read(fd, part, sizeof part);
@@ -229,9 +233,9 @@ last_line(const fx_buf *out, char out_text[160])
 }
 
 static fx_code
-collect(pid_t pid, int fd, const char *name, fx_mono deadline, fx_buf *out, fx_err *err)
+collect(const fx_keeper *keeper, pid_t pid, int fd, fx_mono deadline, fx_buf *out, fx_err *err)
 {
-    fx_code code = read_to_end(fd, deadline, out, err);
+    fx_code code = read_to_end(keeper, fd, deadline, out, err);
     if (code != FX_OK) {
         (void)kill(pid, SIGKILL); /* our child, not yet reaped */
     }
@@ -239,12 +243,12 @@ collect(pid_t pid, int fd, const char *name, fx_mono deadline, fx_buf *out, fx_e
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (code != FX_OK) {
-        return fx_err_wrap(err, "running \"%s\"", name);
+        return code;
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         char text[160];
         last_line(out, text);
-        return fx_fail(err, FX_ERR_FAILED, "could not run \"%s\": %s", name, text);
+        return fx_fail(err, FX_ERR_FAILED, "it failed: %s", text);
     }
     return FX_OK;
 }
@@ -269,17 +273,17 @@ fx_keeper_run(
     (void)snprintf(gid, sizeof gid, "--regid=%u", user.gid);
     const char *words[ARGUMENT_MAX] = {NULL};
     size_t count = 0;
+    add(words, &count, "setpriv");
+    add(words, &count, "--pdeathsig=KILL");
     if (user.change) {
-        add(words, &count, "setpriv");
         add(words, &count, uid);
         add(words, &count, gid);
         add(words, &count, "--init-groups");
-        add(words, &count, "--");
     }
+    add(words, &count, "--");
     for (size_t i = 0; argv[i] != NULL; i++) {
         add(words, &count, argv[i]);
     }
-    FX_ASSERT(words[0] != NULL);
     int pipe_fds[2];
     if (pipe2(pipe_fds, O_CLOEXEC) != 0) {
         return fx_fail_errno(err, errno, "could not make a pipe");
@@ -301,7 +305,10 @@ fx_keeper_run(
     if (result != 0) {
         code = fx_fail_errno(err, result, "could not start \"%s\"", words[0]);
     } else {
-        code = collect(pid, pipe_fds[0], argv[0], deadline, out, err);
+        code = collect(keeper, pid, pipe_fds[0], deadline, out, err);
+        if (code != FX_OK) {
+            code = fx_err_wrap(err, "running \"%s\"", argv[0]);
+        }
     }
     (void)close(pipe_fds[0]);
     return code;

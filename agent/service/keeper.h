@@ -1,6 +1,7 @@
 /* Keeps a guard alive: finds, starts, and, when it must, kills it with everything below it. */
 #pragma once
 
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "agent/guard/client.h"
@@ -14,7 +15,8 @@ typedef struct fx_keeper {
     const char *folder; /* the service's state folder */
     bool no_cgroup;
     const fx_log *log;
-    pid_t child; /* a guard that this process started and has not reaped, 0 none */
+    const atomic_bool *cancel; /* ends programs that run; NULL: nothing does */
+    pid_t child;               /* a guard that this process started and has not reaped, 0 none */
 } fx_keeper;
 
 /*
@@ -28,7 +30,8 @@ FX_MUST_USE fx_code fx_keeper_kill_all(const fx_keeper *keeper, fx_mono deadline
 
 /*
  * Runs a program of PostgreSQL's as the server's user to its end; its output goes to `out` (the
- * first 64 KiB). errors: IO, FAILED (another status than 0; the message has its last line), TIMEOUT
+ * first 64 KiB). It ends with this process. errors: IO, FAILED (another status than 0; the message
+ * has its last line), TIMEOUT, CANCELLED
  */
 FX_MUST_USE fx_code fx_keeper_run(
     const fx_keeper *keeper, const char *const *argv, fx_mono deadline, fx_buf *out, fx_err *err);

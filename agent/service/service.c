@@ -1,6 +1,7 @@
 #include "agent/service/service.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -8,6 +9,7 @@
 
 #include "agent/service/follow.h"
 #include "agent/service/keeper.h"
+#include "agent/service/rejoin.h"
 #include "agent/service/store.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
@@ -21,6 +23,7 @@ enum {
     STEP_MS = 500,
     FENCE_CHECK_MS = 450, /* after the moment to fence: the guard kills within 330 ms */
     FENCE_SHOWN_MS = 3000,
+    STOP_DIVERGED_MS = 60000,
     FENCE_ANSWER_MS = 150, /* a silent guard still leaves time to kill it within the margin */
 };
 
@@ -31,6 +34,8 @@ struct fx_service {
     fx_name name;
     fx_keeper keeper;  /* of the stepping thread */
     uint32_t timeline; /* of the stepping thread: the highest of the running server */
+    fx_rejoin rejoin;  /* likewise */
+    atomic_bool cancel;
     pthread_t lease_thread;
     pthread_t step_thread;
     bool has_lease_thread;
@@ -367,6 +372,73 @@ remember_timeline(fx_service *service, fx_observation *seen)
 }
 
 static void
+show_trouble(fx_service *service, const fx_observation *seen, const char *trouble)
+{
+    fx_monitor_lock(&service->monitor);
+    write_report(service, seen, trouble);
+    fx_monitor_unlock(&service->monitor);
+}
+
+static fx_code
+stop_diverged(fx_service *service, uint64_t epoch, fx_err *err)
+{
+    fx_guard_request request = {.kind = FX_GUARD_FENCE, .epoch = epoch, .orderly = true};
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(STOP_DIVERGED_MS));
+    return ask_guard(service, &request, deadline, err);
+}
+
+/* True when nothing else is to be done in this step. Blocks for as long as pg_rewind runs. */
+static bool
+rejoin(
+    fx_service *service,
+    const fx_service_goal *goal,
+    const fx_service_decision *decision,
+    const fx_observation *seen,
+    char trouble[256])
+{
+    fx_err err;
+    const fx_service_facts *known = &service->facts; /* only this thread changes what is read */
+    fx_rejoin_facts facts = {
+        .keeper = &service->keeper,
+        .goal = goal,
+        .may_rewind = goal->known && goal->role == FX_SERVICE_ROLE_STANDBY &&
+                      goal->epoch >= known->epoch_seen && goal->upstream_address[0] != '\0' &&
+                      goal->upstream_port != 0 && !known->runs_primary,
+        .starts =
+            decision->act == FX_SERVICE_START_STANDBY || decision->act == FX_SERVICE_START_PRIMARY,
+        .runs = known->runs_standby && seen->answered && seen->in_recovery,
+        .streaming = seen->streaming,
+        .at = {.timeline = seen->timeline, .lsn = seen->replay_lsn},
+    };
+    fx_code code = FX_OK;
+    char why[256] = "";
+    switch (fx_rejoin_look(&service->rejoin, &facts, why)) {
+    case FX_REJOIN_LEAVE:
+        if (why[0] != '\0') {
+            (void)snprintf(trouble, 256, "%s", why);
+        }
+        return false;
+    case FX_REJOIN_HOLD:
+        break;
+    case FX_REJOIN_STOP:
+        show_trouble(service, seen, why);
+        code = stop_diverged(service, goal->epoch, &err);
+        break;
+    case FX_REJOIN_REWIND:
+        show_trouble(service, seen, why);
+        code = fx_rejoin_run(&service->rejoin, &facts, &err);
+        why[0] = '\0';
+        break;
+    }
+    if (code != FX_OK) {
+        FX_LOG(service->options->log, ERROR, "standby.not_rewound", FX_ERR_FIELD(&err));
+        (void)snprintf(why, sizeof why, "%.200s", err.message);
+    }
+    (void)snprintf(trouble, 256, "%s", why);
+    return true;
+}
+
+static void
 step_once(fx_service *service, char trouble[256])
 {
     fx_err err;
@@ -406,7 +478,9 @@ step_once(fx_service *service, char trouble[256])
     fx_service_decision decision = fx_service_decide(&service->facts);
     fx_monitor_unlock(&service->monitor);
 
-    if (decision.act != FX_SERVICE_LEAVE) {
+    if (rejoin(service, &goal, &decision, &seen, trouble)) {
+        decision.act = FX_SERVICE_LEAVE; /* its files went another way than the upstream's */
+    } else if (decision.act != FX_SERVICE_LEAVE) {
         log_act(service, &decision);
         if (act(service, &decision, &err) != FX_OK) {
             FX_LOG(service->options->log, WARN, "service.act_failed", FX_ERR_FIELD(&err));
@@ -463,6 +537,7 @@ fx_service_open(const fx_service_options *options, fx_service **out_service, fx_
         .folder = service->folder,
         .no_cgroup = options->no_cgroup,
         .log = options->log,
+        .cancel = &service->cancel,
     };
     if (fx_file_make_folder(service->folder, 0700, err) != FX_OK ||
         fx_service_store_read(service->folder, FX_SERVICE_EPOCH, &service->epoch_seen, err) !=
@@ -495,6 +570,7 @@ fx_service_stop(fx_service *service)
 {
     fx_monitor_lock(&service->monitor);
     service->stopping = true;
+    atomic_store(&service->cancel, true);
     fx_monitor_wake(&service->monitor);
     fx_monitor_unlock(&service->monitor);
     if (service->has_lease_thread) {

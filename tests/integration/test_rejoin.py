@@ -1,0 +1,75 @@
+"""A primary that wrote what no standby got is lost and comes back: it is rewound and streams from the new
+primary, without those rows, and its configuration is still its own."""
+
+import sys
+
+from three_regions import expect, is_primary, plans, rows, running_lab, service, wait_for
+
+LOST = range(9_000_001, 9_000_201)
+
+
+def read(region, name):
+    with open(region.path("pg", name), encoding="utf-8") as source:
+        return source.read()
+
+
+def diverge(lab, west, others):
+    """Cuts replication off on the primary alone, and commits rows that stay there."""
+    hba = read(west, "pg_hba.conf").replace("host replication replicator", "# host replication replicator")
+    lab.write(west.path("pg", "pg_hba.conf"), hba + "# of us-west-2\n", 0o600)
+    lab.sql(west, "SELECT pg_reload_conf()")
+    wait_for("nobody streams", lambda: lab.sql(
+        west, "SELECT count(pg_terminate_backend(pid)) = 0 FROM pg_stat_replication")[0][0], 20)
+    with lab.connect(west) as connection, connection.cursor() as cursor:
+        for seq in LOST:
+            cursor.execute("INSERT INTO orders (seq, sent_at) VALUES (%s, now())", (seq,))
+    connection.close()
+    for region in others:
+        expect(f"{region.host} has none of the new rows", not rows(lab, region) & set(LOST))
+
+
+def streams_to(lab, primary, host):
+    return lab.sql(primary, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' "
+                   "AND application_name = %s", (host,))[0][0] == 1
+
+
+def rejoin(lab, west, east):
+    lab.start_coordinator(west)
+    lab.start_agent(west)
+    wait_for("the old primary streams from the new one",
+             lambda: not is_primary(lab, west) and streams_to(lab, east, west.host), 90)
+    with open(west.path("agent.log"), encoding="utf-8") as log:
+        text = log.read()
+    expect("it was seen to have diverged", "event=standby.diverged" in text)
+    expect("it was rewound once", text.count("event=standby.rewound") == 1)
+    expect("it is no primary", not is_primary(lab, west))
+
+
+def main():
+    with running_lab() as lab:
+        west, east, europe = lab.regions.values()
+        lab.sql(west, "INSERT INTO orders (seq, sent_at) VALUES (1, now())", user="app", database="app")
+        wait_for("the row is everywhere",
+                 lambda: all(1 in rows(lab, r) for r in (east, europe)), 20)
+        diverge(lab, west, (east, europe))
+        own = {name: read(west, name) for name in ("postgresql.conf", "pg_hba.conf")}
+        lab.kill_region(west)
+        plan = wait_for("the failover is done", lambda: [
+            p for p in plans(lab, "failover", [east, europe]) if p["state"] == "done"], 90)[0]
+        primary = next(r for r in (east, europe) if r.host == plan["to_host"])
+        lab.sql(primary, "INSERT INTO orders (seq, sent_at) VALUES (2, now())", user="app", database="app")
+        rejoin(lab, west, primary)
+        wait_for("it has the row written since", lambda: 2 in rows(lab, west), 20)
+        expect("it has none of the lost rows", not rows(lab, west) & set(LOST))
+        for name, text in own.items():
+            expect(f"{name} is its own", read(west, name) == text)
+        member = wait_for("it is reported healthy", lambda: next(
+            (m for m in service(lab)["members"] if m["host"] == west.host
+             and m["role"] == "standby" and m["healthy"] and m["streaming"]), None), 20)
+        expect("its timeline is the new primary's", member["timeline"] == next(
+            m["timeline"] for m in service(lab)["members"] if m["host"] == primary.host))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
