@@ -111,6 +111,17 @@ damaged(const fx_journal *journal, const char *why, fx_err *err)
         err, FX_ERR_DAMAGED, "could not read the journal of orders \"%s\": %s", journal->path, why);
 }
 
+/* The texts of a record that was unpacked are of malloc(), but for the one empty text of all. */
+static void
+set_detail(fx_order_record *record, const char *text)
+{
+    if (record->detail != protobuf_c_empty_string) {
+        free(record->detail);
+    }
+    record->detail = strdup(text);
+    FX_ASSERT(record->detail != NULL);
+}
+
 static fx_code
 parse_entry(fx_journal *journal, const unsigned char **at, const unsigned char *end, fx_err *err)
 {
@@ -131,6 +142,9 @@ parse_entry(fx_journal *journal, const unsigned char **at, const unsigned char *
     *at += size_bytes;
     if (record->state == FORTRESS__LINK__ORDER_STATE__ORDER_STATE_RUNNING) {
         record->state = FORTRESS__LINK__ORDER_STATE__ORDER_STATE_UNKNOWN;
+        if (record->detail == NULL || record->detail[0] == '\0') {
+            set_detail(record, "the agent ended before the order did: look before ordering again");
+        }
     }
     journal->entries[journal->count++] = (entry){.record = record, .acknowledged = head[0] != 0};
     return FX_OK;

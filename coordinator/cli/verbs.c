@@ -237,7 +237,8 @@ static bool
 is_over(const char *state)
 {
     return strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 ||
-           strcmp(state, "abandoned") == 0 || strcmp(state, "refused") == 0;
+           strcmp(state, "abandoned") == 0 || strcmp(state, "refused") == 0 ||
+           strcmp(state, "unknown") == 0;
 }
 
 /* Coordinators may come and go while a plan runs: only the deadline ends the looking. */
@@ -320,6 +321,13 @@ ask(fx_client *client, const fx_cli_options *options, const char *path, const fx
         return fx_cli_fail(&err);
     }
     int status = print_answer(request, options->json, show_nothing);
+    if (strcmp(text_of(request, "state"), "unknown") == 0) {
+        (void)fprintf(
+            stderr,
+            "fortress: nobody knows how request %s ended: look at the host before asking again\n",
+            id.text);
+        return FX_CLI_UNKNOWN;
+    }
     if (strcmp(text_of(request, "state"), "done") != 0) {
         (void)fprintf(stderr, "fortress: request %s did not succeed\n", id.text);
         return FX_CLI_FAILED;
