@@ -5,6 +5,8 @@
 
 #include <openssl/evp.h>
 
+#include "common/base/secret.h"
+
 enum { NONCE_BYTES = 12 };
 
 struct fx_aead {
@@ -113,7 +115,7 @@ fx_aead_open(
     unsigned char rest[16];
     if (EVP_DecryptFinal_ex(cipher, rest, &put) != 1) {
         out->size_bytes = before_bytes; /* nothing unauthenticated leaves this function */
-        room[0] = 0;
+        fx_wipe(room, plain_bytes);
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not decrypt: the bytes are not what was written");
     }

@@ -96,11 +96,7 @@ decode_config(const fx_buf *bytes, unsigned char out_public[FX_BOX_KEY_BYTES], f
         memcmp(bytes->data, config_magic, sizeof config_magic) != 0) {
         return fx_fail(err, FX_ERR_DAMAGED, "could not read \"config\": it is not a repository's");
     }
-    size_t body_bytes = bytes->size_bytes - sizeof digest;
-    fx_sha256((fx_bytes){bytes->data, body_bytes}, digest);
-    if (memcmp(bytes->data + body_bytes, digest, sizeof digest) != 0) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"config\": its digest is another");
-    }
+    /* First: the digest of another version may stand elsewhere. */
     if (bytes->data[8] != FX_OBJECT_VERSION) {
         return fx_fail(
             err,
@@ -108,6 +104,11 @@ decode_config(const fx_buf *bytes, unsigned char out_public[FX_BOX_KEY_BYTES], f
             "could not open the repository: format version %d, this program knows %d",
             bytes->data[8],
             FX_OBJECT_VERSION);
+    }
+    size_t body_bytes = bytes->size_bytes - sizeof digest;
+    fx_sha256((fx_bytes){bytes->data, body_bytes}, digest);
+    if (memcmp(bytes->data + body_bytes, digest, sizeof digest) != 0) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"config\": its digest is another");
     }
     Fortress__Repository__Config *config = fortress__repository__config__unpack(
         NULL, body_bytes - CONFIG_HEAD_BYTES, bytes->data + CONFIG_HEAD_BYTES);
