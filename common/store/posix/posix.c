@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -16,14 +17,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/store/store.h"
 
-enum { DEPTH_MAX = 8 };
+enum { DEPTH_MAX = 8, TEMPORARY_DAYS_MAX = 1 };
 
 typedef struct posix_store {
     char root[PATH_MAX];
     int root_fd; /* -1 until there is a folder */
+    atomic_flag swept;
 } posix_store;
 
 static fx_code
@@ -41,6 +44,7 @@ posix_open(void *state, const char *rest, fx_err *err)
 {
     posix_store *store = state;
     store->root_fd = -1;
+    atomic_flag_clear(&store->swept);
     size_t length = strlen(rest);
     if (length == 0 || length >= sizeof store->root) {
         return fx_fail(err, FX_ERR_INVALID, "could not use an empty or too long path as a store");
@@ -58,6 +62,37 @@ posix_close(void *state)
     }
 }
 
+/*
+ * Removes temporaries that crashed processes left: none that is still written is a day old. Once an
+ * opened store. What cannot be removed costs room alone, so that it fails nothing.
+ */
+static void
+sweep(posix_store *store)
+{
+    if (store->root_fd < 0 || atomic_flag_test_and_set(&store->swept)) {
+        return;
+    }
+    int fd = openat(store->root_fd, "tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    if (folder == NULL) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return;
+    }
+    int64_t oldest_s = fx_clock_wall().ns / 1000000000 - (int64_t)TEMPORARY_DAYS_MAX * 24 * 3600;
+    const struct dirent *entry = NULL;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own */
+    while ((entry = readdir(folder)) != NULL) {
+        struct stat info;
+        if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(info.st_mode) &&
+            info.st_mtime < oldest_s) {
+            (void)unlinkat(fd, entry->d_name, 0);
+        }
+    }
+    (void)closedir(folder);
+}
+
 static fx_code
 posix_prepare(void *state, fx_err *err)
 {
@@ -71,6 +106,7 @@ posix_prepare(void *state, fx_err *err)
     if (mkdirat(store->root_fd, "tmp", 0750) != 0 && errno != EEXIST) {
         return fx_fail_errno(err, errno, "could not create \"%.150s/tmp\"", store->root);
     }
+    sweep(store);
     return fx_file_sync_parent(store->root, err);
 }
 
@@ -187,6 +223,7 @@ posix_put(void *state, const char *key, fx_bytes body, fx_mono deadline, fx_err 
     (void)deadline; /* a local disk has none */
     posix_store *store = state;
     char temporary[64];
+    sweep(store);
     if (write_temporary(store, key, body, temporary, err) != FX_OK) {
         return err->code;
     }
@@ -329,14 +366,28 @@ walk_entry(const walk *w, int folder, const char *name, const char *path, size_t
  * "a/b": names are compared as they stand in keys, a folder's with its slash.
  */
 static int
-by_key(const struct dirent **left, const struct dirent **right)
+by_key(const void *left, const void *right)
 {
+    const struct dirent *first = *(const struct dirent *const *)left;
+    const struct dirent *second = *(const struct dirent *const *)right;
     char one[NAME_MAX + 2];
     char two[NAME_MAX + 2];
-    (void)snprintf(one, sizeof one, "%s%s", (*left)->d_name, (*left)->d_type == DT_DIR ? "/" : "");
-    (void)snprintf(
-        two, sizeof two, "%s%s", (*right)->d_name, (*right)->d_type == DT_DIR ? "/" : "");
+    (void)snprintf(one, sizeof one, "%s%s", first->d_name, first->d_type == DT_DIR ? "/" : "");
+    (void)snprintf(two, sizeof two, "%s%s", second->d_name, second->d_type == DT_DIR ? "/" : "");
     return strcmp(one, two);
+}
+
+/* Some file systems do not tell an entry's type, which its place in the order depends on. */
+static void
+learn_types(int folder, struct dirent **entries, int count)
+{
+    for (int i = 0; i < count; i++) {
+        struct stat info;
+        if (entries[i]->d_type == DT_UNKNOWN &&
+            fstatat(folder, entries[i]->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0) {
+            entries[i]->d_type = S_ISDIR(info.st_mode) ? DT_DIR : DT_REG;
+        }
+    }
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): bounded by DEPTH_MAX */
@@ -351,8 +402,12 @@ walk_folder(const walk *w, const char *path, size_t depth)
         return errno == ENOENT && depth > 0 ? FX_OK : failed(w->store, "list", path, w->err);
     }
     struct dirent **entries = NULL;
-    int count = scandirat(folder, ".", &entries, is_visible, by_key);
+    int count = scandirat(folder, ".", &entries, is_visible, NULL);
     fx_code code = count < 0 ? failed(w->store, "list", path, w->err) : FX_OK;
+    if (count > 0) {
+        learn_types(folder, entries, count);
+        qsort(entries, (size_t)count, sizeof(struct dirent *), by_key);
+    }
     for (int i = 0; i < count; i++) {
         char key[FX_STORE_KEY_MAX_BYTES + 1];
         int length = snprintf(
