@@ -5,8 +5,12 @@
 #include "common/base/secret.h"
 
 enum { SALT_AT = 16, SEALED_AT = 48, PLAIN_SIZE_AT = 128, RESERVED_AT = 132, BOUND_BYTES = 76 };
+enum { DIRECTORY_BOUND_BYTES = 68 };
 
 static const char object_magic[8] = "FORTRESS";
+/* The nonce of the directory's seal: above every blob's. */
+static const uint64_t directory_number = UINT64_C(1) << 32;
+
 static const char foot_magic[8] = "FXOBJEND";
 static const char session_use[] = "fortress session key 1";
 static const char object_use[] = "fortress object key 1";
@@ -82,6 +86,19 @@ make_bound(
     memcpy(out_bound + 36, id->bytes, 32);
     put_u32(out_bound + 68, content_bytes);
     put_u32(out_bound + 72, flags);
+}
+
+/* What the directory's tag is over: the whole head, the number of blobs, all their lines. */
+static void
+make_directory_bound(
+    unsigned char out_bound[DIRECTORY_BOUND_BYTES],
+    const unsigned char head_digest[FX_SHA256_BYTES],
+    uint32_t count,
+    const unsigned char directory_digest[FX_SHA256_BYTES])
+{
+    memcpy(out_bound, head_digest, 32);
+    put_u32(out_bound + 32, count);
+    memcpy(out_bound + 36, directory_digest, 32);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------
@@ -161,11 +178,19 @@ fx_object_add(
 fx_code
 fx_object_finish(fx_object_writer *writer, unsigned char out_digest[FX_SHA256_BYTES], fx_err *err)
 {
-    unsigned char foot[FX_OBJECT_FOOT_BYTES] = {0};
+    unsigned char foot[FX_OBJECT_FOOT_BYTES - FX_AEAD_TAG_BYTES] = {0};
     put_u32(foot, writer->count);
     memcpy(foot + 8, foot_magic, sizeof foot_magic);
     fx_bytes directory = fx_buf_bytes(&writer->directory);
+    unsigned char digest[FX_SHA256_BYTES];
+    unsigned char bound[DIRECTORY_BOUND_BYTES];
+    fx_sha256(directory, digest);
+    make_directory_bound(bound, writer->head_digest, writer->count, digest);
+    fx_bytes bound_bytes = {bound, sizeof bound};
     if (fx_buf_append(&writer->bytes, directory.data, directory.size_bytes, err) != FX_OK ||
+        fx_aead_seal(
+            writer->aead, directory_number, bound_bytes, (fx_bytes){0}, &writer->bytes, err) !=
+            FX_OK ||
         fx_buf_append(&writer->bytes, foot, sizeof foot, err) != FX_OK) {
         return fx_err_wrap(err, "finishing an object");
     }
@@ -199,7 +224,7 @@ fx_object_tail_size(fx_bytes foot, uint64_t *out_tail_bytes, fx_err *err)
     if (foot.size_bytes < FX_OBJECT_FOOT_BYTES) {
         return damaged(err, "it is too short");
     }
-    data += foot.size_bytes - FX_OBJECT_FOOT_BYTES;
+    data += foot.size_bytes - FX_OBJECT_FOOT_BYTES + FX_AEAD_TAG_BYTES;
     uint32_t count = get_u32(data);
     if (memcmp(data + 8, foot_magic, sizeof foot_magic) != 0 || get_u32(data + 4) != 0 ||
         count > FX_OBJECT_BLOB_MAX) {
@@ -290,6 +315,9 @@ fx_object_parse(
     object->blob_count = (uint32_t)((tail_bytes - FX_OBJECT_FOOT_BYTES) / FX_OBJECT_ENTRY_BYTES);
     const unsigned char *directory =
         (const unsigned char *)tail.data + (tail.size_bytes - tail_bytes);
+    size_t directory_bytes = (size_t)object->blob_count * FX_OBJECT_ENTRY_BYTES;
+    fx_sha256((fx_bytes){directory, directory_bytes}, object->directory_digest);
+    memcpy(object->directory_tag, directory + directory_bytes, sizeof object->directory_tag);
     if (parse_directory(directory, size_bytes - tail_bytes, object, err) != FX_OK) {
         return err->code;
     }
@@ -322,6 +350,18 @@ fx_object_unlock(fx_object *object, const fx_repository_key *key, fx_err *err)
     fx_aead_free(object->aead);
     object->aead = object_aead(session.data, key->id_key, object->salt);
     fx_wipe(session.data, session.size_bytes);
+    unsigned char bound[DIRECTORY_BOUND_BYTES];
+    make_directory_bound(bound, object->head_digest, object->blob_count, object->directory_digest);
+    fx_buf_clear(&session);
+    if (fx_aead_open(
+            object->aead,
+            directory_number,
+            (fx_bytes){bound, sizeof bound},
+            (fx_bytes){object->directory_tag, sizeof object->directory_tag},
+            &session,
+            err) != FX_OK) {
+        return damaged(err, "its directory is not what was written");
+    }
     return FX_OK;
 }
 

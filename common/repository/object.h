@@ -12,7 +12,7 @@ enum {
     FX_OBJECT_VERSION = 1,
     FX_OBJECT_HEAD_BYTES = 144,
     FX_OBJECT_ENTRY_BYTES = 44,
-    FX_OBJECT_FOOT_BYTES = 16,
+    FX_OBJECT_FOOT_BYTES = 32,
     FX_OBJECT_PLAIN_MAX_BYTES = 64 * 1024,
     FX_OBJECT_BLOB_MAX = 1 << 20,
     FX_OBJECT_SEALED_KEY_BYTES = FX_BOX_OVERHEAD_BYTES + FX_KEY_BYTES,
@@ -88,6 +88,8 @@ typedef struct fx_object {
     size_t plain_bytes;
     fx_blob *blobs;
     uint32_t blob_count;
+    unsigned char directory_digest[FX_SHA256_BYTES];
+    unsigned char directory_tag[FX_AEAD_TAG_BYTES];
     fx_aead *aead; /* once unlocked */
 } fx_object;
 
@@ -103,7 +105,10 @@ FX_DEFINE_AUTO(fx_object);
 /* How many of the last bytes the directory and foot take. errors: DAMAGED */
 FX_MUST_USE fx_code fx_object_tail_size(fx_bytes foot, uint64_t *out_tail_bytes, fx_err *err);
 
-/* errors: DAMAGED: `key` is the repository's, so that the sealed key itself must be at fault */
+/*
+ * Also checks that the directory is the one that was written, whole: no blob is left out.
+ * errors: DAMAGED: `key` is the repository's, so that the sealed key itself must be at fault
+ */
 FX_MUST_USE fx_code fx_object_unlock(fx_object *object, const fx_repository_key *key, fx_err *err);
 
 /* Appends the blob's content. errors: DAMAGED */

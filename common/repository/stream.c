@@ -53,7 +53,20 @@ accept_equal(fx_repository *repository, const char *name, fx_bytes content, fx_e
 {
     FX_BUF_AUTO there;
     fx_buf_init(&there, FX_NAMED_MAX_BYTES);
-    if (fx_repository_get_named(repository, name, &there, err) != FX_OK) {
+    fx_code code = fx_repository_get_named(repository, name, &there, err);
+    if (code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED) {
+        fx_err reason = *err;
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not store \"%.100s\": object \"%s%.100s\" of that name is damaged (%.120s); "
+            "verify the repository, remove that object and store again",
+            name,
+            prefix,
+            name,
+            reason.message);
+    }
+    if (code != FX_OK) {
         return fx_err_wrap(err, "comparing with what is stored");
     }
     if (there.size_bytes != content.size_bytes ||
@@ -104,8 +117,10 @@ open_all(
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not read \"%s\": it was written as another", store_key);
     }
+    size_t before_bytes = out_content->size_bytes;
     for (uint32_t i = 0; i < object->blob_count; i++) {
         if (fx_repository_open_blob(repository, object, &bytes, i, out_content, err) != FX_OK) {
+            out_content->size_bytes = before_bytes;
             return fx_err_wrap(err, "reading \"%s\"", store_key);
         }
     }
