@@ -110,7 +110,10 @@ FX_DEFINE_AUTO(fx_writer);
 
 typedef enum fx_chunk_kind { FX_CHUNK_DATA, FX_CHUNK_TREE } fx_chunk_kind;
 
-/* Stores a chunk unless it is known; at most FX_CHUNK_MAX_BYTES. */
+/*
+ * Stores a chunk unless it is known; at most FX_CHUNK_MAX_BYTES. After a failure the writer is of
+ * no more use: every further call, a commit too, gives the same error.
+ */
 FX_MUST_USE fx_code fx_writer_add_chunk(
     fx_writer *writer, fx_chunk_kind kind, fx_bytes content, fx_chunk_id *out_id, fx_err *err);
 

@@ -5,17 +5,10 @@
 #include "proto/repository.pb-c.h"
 
 #include "common/base/hex.h"
+#include "common/repository/id_set.h"
 #include "common/repository/internal.h"
 
 enum { WRITER_MAGIC = 0x3417e400 };
-
-/* Chunks of this run that no index knows yet: open addressing, at most three quarters full. */
-typedef struct id_set {
-    fx_chunk_id *slots;
-    bool *used;
-    size_t capacity; /* a power of two */
-    size_t count;
-} id_set;
 
 struct fx_writer {
     uint32_t magic;
@@ -27,64 +20,13 @@ struct fx_writer {
     bool pack_open;
     fx_chunk_id *pack_ids;
     size_t pack_id_capacity;
-    id_set fresh;
+    fx_id_set fresh; /* chunks of this run, which no index knows yet */
+    fx_err failure;  /* the first: what it lost may be in `fresh` already, so nothing follows it */
     fx_object_writer index;
     bool index_open;
     fx_buf records; /* of packs that are stored, not yet in an index blob */
     uint64_t added_bytes;
 };
-
-/* ---- the set
- * ---------------------------------------------------------------------------------------- */
-
-static size_t
-slot_of(const id_set *set, const fx_chunk_id *id)
-{
-    uint64_t hash = 0;
-    memcpy(&hash, id->bytes, sizeof hash); /* an HMAC is spread evenly already */
-    size_t slot = (size_t)hash & (set->capacity - 1);
-    while (set->used[slot] && memcmp(set->slots[slot].bytes, id->bytes, FX_ID_BYTES) != 0) {
-        slot = (slot + 1) & (set->capacity - 1);
-    }
-    return slot;
-}
-
-static void
-grow_set(id_set *set)
-{
-    id_set larger = {
-        .capacity = set->capacity == 0 ? 1024 : set->capacity * 2, .count = set->count};
-    larger.slots = calloc(larger.capacity, sizeof *larger.slots);
-    larger.used = calloc(larger.capacity, sizeof *larger.used);
-    FX_ASSERT(larger.slots != NULL && larger.used != NULL);
-    for (size_t i = 0; i < set->capacity; i++) {
-        if (set->used[i]) {
-            size_t slot = slot_of(&larger, &set->slots[i]);
-            larger.slots[slot] = set->slots[i];
-            larger.used[slot] = true;
-        }
-    }
-    free(set->slots);
-    free(set->used);
-    *set = larger;
-}
-
-/* False if it was there already. */
-static bool
-add_to_set(id_set *set, const fx_chunk_id *id)
-{
-    if (set->count * 4 >= set->capacity * 3) {
-        grow_set(set);
-    }
-    size_t slot = slot_of(set, id);
-    if (set->used[slot]) {
-        return false;
-    }
-    set->slots[slot] = *id;
-    set->used[slot] = true;
-    set->count++;
-    return true;
-}
 
 /* ---- opening
  * ---------------------------------------------------------------------------------------- */
@@ -130,8 +72,7 @@ fx_writer_free(fx_writer *writer)
     }
     fx_buf_free(&writer->records);
     free(writer->pack_ids);
-    free(writer->fresh.slots);
-    free(writer->fresh.used);
+    fx_id_set_free(&writer->fresh);
     fx_hmac_free(writer->hmac);
     fx_zip_free(writer->zip);
     fx_wipe(&writer->session, sizeof writer->session);
@@ -245,11 +186,24 @@ add_to_pack(
     return full ? flush_pack(writer, err) : FX_OK;
 }
 
+static fx_code
+keep_failure(fx_writer *writer, fx_code code, const fx_err *err)
+{
+    if (code != FX_OK) {
+        writer->failure = *err;
+    }
+    return code;
+}
+
 fx_code
 fx_writer_add_chunk(
     fx_writer *writer, fx_chunk_kind kind, fx_bytes content, fx_chunk_id *out_id, fx_err *err)
 {
     FX_ASSERT(writer->magic == WRITER_MAGIC);
+    if (writer->failure.code != FX_OK) {
+        *err = writer->failure;
+        return err->code;
+    }
     if (content.size_bytes > FX_CHUNK_MAX_BYTES) {
         return fx_fail(
             err, FX_ERR_LIMIT, "could not store a chunk of %zu bytes", content.size_bytes);
@@ -260,10 +214,10 @@ fx_writer_add_chunk(
     bool known = fx_index_find(&writer->repository->index, &id) != NULL;
     (void)pthread_mutex_unlock(&writer->repository->lock);
     *out_id = id;
-    if (known || !add_to_set(&writer->fresh, &id)) {
+    if (known || !fx_id_set_add(&writer->fresh, &id)) {
         return FX_OK;
     }
-    return add_to_pack(writer, kind, &id, content, err);
+    return keep_failure(writer, add_to_pack(writer, kind, &id, content, err), err);
 }
 
 /* ---- commit
@@ -347,12 +301,20 @@ fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header
 {
     FX_ASSERT(writer->magic == WRITER_MAGIC);
     FX_ASSERT(!fx_name_is_none(&header->host));
-    if (flush_pack(writer, err) != FX_OK || put_index(writer, err) != FX_OK) {
-        return fx_err_wrap(err, "committing the snapshot");
+    if (writer->failure.code != FX_OK) {
+        *err = writer->failure;
+        return err->code;
     }
-    header->added_bytes = writer->added_bytes;
-    if (put_snapshot(writer, root, header, err) != FX_OK) {
-        return fx_err_wrap(err, "committing the snapshot");
+    fx_code code = flush_pack(writer, err);
+    if (code == FX_OK) {
+        code = put_index(writer, err);
     }
-    return FX_OK;
+    if (code == FX_OK) {
+        header->added_bytes = writer->added_bytes;
+        code = put_snapshot(writer, root, header, err);
+    }
+    if (code != FX_OK) {
+        code = fx_err_wrap(err, "committing the snapshot");
+    }
+    return keep_failure(writer, code, err);
 }

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -401,6 +402,144 @@ missing_and_short_objects_are_named(void **state)
     assert_int_not_equal(restore(url, snapshot.id, 1, &err), FX_OK);
 }
 
+/* The stored object whose path has `part` in it. */
+static const char *
+object_at(const char *url, const char *part)
+{
+    object_count = 0;
+    assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
+    for (size_t i = 0; i < object_count; i++) {
+        if (strstr(objects[i], part) != NULL) {
+            return objects[i];
+        }
+    }
+    fail();
+    return NULL;
+}
+
+/* The store fails for a while: chunks of a pack that it did not take must not be committed. */
+static void
+a_writer_that_failed_commits_nothing(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char obstacle[URL_BYTES + 16];
+    new_url(url);
+    (void)snprintf(obstacle, sizeof obstacle, "%s/packs", url + strlen("posix:"));
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    FX_AUTO(fx_repository) repository = NULL;
+    FX_AUTO(fx_writer) writer = NULL;
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    assert_int_equal(fx_writer_open(repository, &writer, &err), FX_OK);
+    assert_int_equal(fx_file_replace(obstacle, (fx_bytes){"x", 1}, 0600, &err), FX_OK);
+    static uint64_t words[256 * 1024];
+    fx_bytes content = {words, sizeof words};
+    fx_rng rng;
+    fx_rng_init(&rng, 7);
+    fx_chunk_id id;
+    fx_code code = FX_OK;
+    for (int i = 0; i < 16 && code == FX_OK; i++) {
+        for (size_t j = 0; j < sizeof words / sizeof words[0]; j++) {
+            words[j] = fx_rng_next(&rng);
+        }
+        code = fx_writer_add_chunk(writer, FX_CHUNK_DATA, content, &id, &err);
+    }
+    assert_int_not_equal(code, FX_OK);
+    assert_int_equal(unlink(obstacle), 0);
+    fx_err again = {0};
+    assert_int_equal(fx_writer_add_chunk(writer, FX_CHUNK_DATA, content, &id, &again), code);
+    assert_string_equal(again.message, err.message);
+    fx_snapshot snapshot = {.host = fx_name_of("db1"), .source = "files:test", .kind = "files"};
+    assert_int_equal(fx_writer_commit(writer, &id, &snapshot, &again), code);
+    fx_verify_report report = {0};
+    assert_int_equal(verify(url, true, &report, &err), FX_OK);
+    assert_int_equal(report.snapshot_count, 0);
+}
+
+/* Takes the last blob of a stored object out, with its line of the directory. */
+static void
+drop_last_blob(const char *path, size_t last_bytes)
+{
+    enum { LINE_BYTES = 44, FOOT_BYTES = 32, COUNT_AT = 16 };
+    fx_err err = {0};
+    FX_BUF_AUTO bytes;
+    fx_buf_init(&bytes, 64 << 20);
+    assert_int_equal(fx_file_read(path, &bytes, &err), FX_OK);
+    unsigned char *foot = bytes.data + bytes.size_bytes - FOOT_BYTES;
+    size_t count = foot[COUNT_AT];
+    size_t lines_at = bytes.size_bytes - FOOT_BYTES - count * LINE_BYTES;
+    foot[COUNT_AT]--;
+    FX_BUF_AUTO shorter;
+    fx_buf_init(&shorter, 64 << 20);
+    size_t lines_bytes = (count - 1) * LINE_BYTES;
+    assert_int_equal(fx_buf_append(&shorter, bytes.data, lines_at - last_bytes, &err), FX_OK);
+    assert_int_equal(fx_buf_append(&shorter, bytes.data + lines_at, lines_bytes, &err), FX_OK);
+    assert_int_equal(fx_buf_append(&shorter, foot, FOOT_BYTES, &err), FX_OK);
+    assert_int_equal(fx_file_replace(path, fx_buf_bytes(&shorter), 0600, &err), FX_OK);
+}
+
+static void
+a_stream_without_its_last_blob_is_damaged(void **state)
+{
+    (void)state;
+    enum { PART_BYTES = 4 * 1024 * 1024, LAST_BYTES = 5 };
+    fx_err err = {0};
+    char url[URL_BYTES];
+    new_url(url);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    FX_AUTO(fx_repository) repository = NULL;
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    static unsigned char content[PART_BYTES + LAST_BYTES];
+    fx_bytes all = {content, sizeof content};
+    assert_int_equal(fx_repository_put_named(repository, "wal/1/A", all, &err), FX_OK);
+    drop_last_blob(object_at(url, "streams/wal/1/A"), LAST_BYTES + 16);
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, FX_NAMED_MAX_BYTES);
+    assert_int_equal(fx_repository_get_named(repository, "wal/1/A", &out, &err), FX_ERR_DAMAGED);
+    assert_int_equal(out.size_bytes, 0);
+    /* Storing it again says which object stands in the way. */
+    assert_int_equal(fx_repository_put_named(repository, "wal/1/A", all, &err), FX_ERR_DAMAGED);
+    assert_non_null(strstr(err.message, "streams/wal/1/A"));
+    assert_non_null(strstr(err.message, "remove"));
+}
+
+static void
+a_key_is_not_written_through_a_dangling_link(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char path[64];
+    struct stat info;
+    (void)snprintf(path, sizeof path, "%s/dangling", folder);
+    assert_int_equal(symlink("nowhere", path), 0);
+    assert_int_equal(fx_repository_key_create(path, &err), FX_ERR_EXISTS);
+    assert_int_equal(lstat(path, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
+static void
+old_temporaries_are_removed(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char path[2][URL_BYTES + 32];
+    new_url(url);
+    fx_snapshot snapshot;
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    struct timespec old[2] = {{0}, {0}};
+    old[0].tv_sec = old[1].tv_sec = fx_clock_wall().ns / 1000000000 - 25 * 3600;
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(path[i], sizeof path[i], "%s/tmp/%d", url + strlen("posix:"), i);
+        assert_int_equal(fx_file_replace(path[i], (fx_bytes){"x", 1}, 0600, &err), FX_OK);
+    }
+    assert_int_equal(utimensat(AT_FDCWD, path[0], old, 0), 0);
+    assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
+    assert_int_equal(access(path[0], F_OK), -1);
+    assert_int_equal(access(path[1], F_OK), 0);
+}
+
 /* ---- power loss
  * ----------------------------------------------------------------------------------------- */
 
@@ -446,6 +585,10 @@ main(void)
         cmocka_unit_test(streams_keep_their_name_and_content),
         cmocka_unit_test(one_changed_byte_anywhere_is_found_and_never_restored),
         cmocka_unit_test(missing_and_short_objects_are_named),
+        cmocka_unit_test(a_writer_that_failed_commits_nothing),
+        cmocka_unit_test(a_stream_without_its_last_blob_is_damaged),
+        cmocka_unit_test(a_key_is_not_written_through_a_dangling_link),
+        cmocka_unit_test(old_temporaries_are_removed),
         cmocka_unit_test(power_loss_leaves_every_acknowledged_snapshot),
     };
     return cmocka_run_group_tests_name("repository", tests, make_folder, remove_folder);
