@@ -186,17 +186,23 @@ on_send(char *room, size_t size, size_t count, void *ctx)
  * its own, on which libcurl never repeats.
  */
 static void
+set_body(CURL *curl, const fx_http_request *request, call *now)
+{
+    now->unsent = request->body;
+    SET(curl, CURLOPT_POST, 1L);
+    SET(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size_bytes);
+    SET(curl, CURLOPT_READFUNCTION, on_send);
+    SET(curl, CURLOPT_READDATA, now);
+}
+
+static void
 set_request(CURL *curl, const fx_http_request *request, struct curl_slist *headers, call *now)
 {
-    bool is_safe = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
     SET(curl, CURLOPT_URL, request->url);
     SET(curl, CURLOPT_HTTPHEADER, headers);
+    bool is_safe = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
     if (request->body.size_bytes > 0 || strcmp(request->method, "POST") == 0) {
-        now->unsent = request->body;
-        SET(curl, CURLOPT_POST, 1L);
-        SET(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size_bytes);
-        SET(curl, CURLOPT_READFUNCTION, on_send);
-        SET(curl, CURLOPT_READDATA, now);
+        set_body(curl, request, now);
     }
     if (!is_safe && request->body.size_bytes == 0) {
         SET(curl, CURLOPT_FRESH_CONNECT, 1L);

@@ -66,9 +66,9 @@ is_busy(const fx_situation *situation, const fx_name *subject)
         if (!fx_same(&attempt->subject, subject)) {
             continue;
         }
+        bool commits = attempt->kind != FX_COMMAND_DNS && attempt->kind != FX_COMMAND_VALIDATE;
         bool unread = attempt->state == FX_ATTEMPT_FAILED
-                          ? attempt->kind == FX_COMMAND_COMMIT &&
-                                ledger->read_at.ns <= attempt->finished_at.ns
+                          ? commits && ledger->read_at.ns <= attempt->finished_at.ns
                           : attempt->committed.value > ledger->revision.value;
         if (attempt->state == FX_ATTEMPT_RUNNING || unread) {
             return true;

@@ -454,6 +454,25 @@ one_thing_of_a_service_at_a_time(void **state)
     free(w);
 }
 
+/* Signing ends with a transaction, which may have happened: first a read that began after it. */
+static void
+a_failed_signing_waits_for_a_newer_read(void **state)
+{
+    (void)state;
+    core_world *w = world_failing_over();
+    world_silence(w, 0, 100);
+    world_state(w, 0)->healthy = false;
+    fx_command command = *world_decide(w);
+    assert_int_equal(command.kind, FX_COMMAND_SIGN_FENCE);
+    fx_attempt failed = {.state = FX_ATTEMPT_FAILED, .finished_at = AGO(5000)};
+    fx_attempt_end(w->attempts, &w->attempt_count, &command, &failed);
+    w->ledger.read_at = AGO(5001);
+    assert_null(world_decide(w));
+    w->ledger.read_at = AGO(4999);
+    assert_non_null(world_decide(w));
+    free(w);
+}
+
 static void
 attempts_are_bounded(void **state)
 {
@@ -495,6 +514,7 @@ main(void)
         cmocka_unit_test(a_promotion_that_does_not_come_fails_the_plan),
         cmocka_unit_test(dns_that_fails_is_tried_again_and_gives_up_in_the_end),
         cmocka_unit_test(one_thing_of_a_service_at_a_time),
+        cmocka_unit_test(a_failed_signing_waits_for_a_newer_read),
         cmocka_unit_test(attempts_are_bounded),
     };
     return cmocka_run_group_tests_name("decide", tests, NULL, NULL);
