@@ -137,11 +137,13 @@ on_header(char *line, size_t size, size_t count, void *ctx)
 }
 
 /* libcurl refuses an option only for exhaustion or a build without it: both are fatal here. */
-#define SET(curl, option, value)                                                                   \
-    do {                                                                                           \
-        CURLcode set_ = curl_easy_setopt((curl), (option), (value));                               \
-        FX_ASSERT(set_ == CURLE_OK);                                                               \
-    } while (0)
+static void
+must(CURLcode result)
+{
+    FX_ASSERT(result == CURLE_OK);
+}
+
+#define SET(curl, option, value) must(curl_easy_setopt((curl), (option), (value)))
 
 static long
 left_ms(fx_mono deadline)
@@ -214,6 +216,15 @@ set_request(CURL *curl, const fx_http_request *request, struct curl_slist *heade
 }
 
 static void
+set_receivers(CURL *curl, call *now)
+{
+    SET(curl, CURLOPT_WRITEFUNCTION, on_body);
+    SET(curl, CURLOPT_WRITEDATA, now);
+    SET(curl, CURLOPT_HEADERFUNCTION, on_header);
+    SET(curl, CURLOPT_HEADERDATA, now);
+}
+
+static void
 set_up(fx_http_client *client, const fx_http_request *request, fx_mono deadline, call *now)
 {
     CURL *curl = client->curl;
@@ -225,10 +236,7 @@ set_up(fx_http_client *client, const fx_http_request *request, fx_mono deadline,
     if (request->connect_max.ns > 0) {
         SET(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)fx_dur_ms(request->connect_max));
     }
-    SET(curl, CURLOPT_WRITEFUNCTION, on_body);
-    SET(curl, CURLOPT_WRITEDATA, now);
-    SET(curl, CURLOPT_HEADERFUNCTION, on_header);
-    SET(curl, CURLOPT_HEADERDATA, now);
+    set_receivers(curl, now);
     set_tls(client);
 }
 

@@ -158,7 +158,6 @@ try_until(fx_mono deadline, size_t tries_left)
 /*
  * Did etcd refuse before it proposed? Anything else may come after: "transport is closing" is said
  * of transactions that were applied.
- * source: etcd 3.4, server/v3_server.go (before raft.Propose) and v3rpc/rpctypes/error.go
  */
 static bool
 was_not_proposed(int status, const char *text)
@@ -201,23 +200,36 @@ refused(int status, const fx_buf *answer, fx_err *err)
         text);
 }
 
+/* `repeatable`: may be asked of another endpoint even if the last one may have acted. */
+typedef struct endpoint_path {
+    const char *text;
+    bool repeatable;
+} endpoint_path;
+
+static const endpoint_path read_path = {"/v3/kv/range", true};
+static const endpoint_path change_path = {"/v3/kv/txn", false};
+
+typedef struct question {
+    const endpoint_path *to;
+    fx_buf body;
+} question;
+
 static fx_code
 ask_one(
     fx_http_client *client,
     const char *endpoint,
-    const char *path,
-    fx_bytes body,
+    const question *what,
     fx_mono deadline,
     fx_buf *answer,
     fx_err *err)
 {
     char url[ENDPOINT_BYTES + 64];
-    (void)snprintf(url, sizeof url, "%s%s", endpoint, path);
+    (void)snprintf(url, sizeof url, "%s%s", endpoint, what->to->text);
     fx_http_request request = {
         .method = "POST",
         .url = url,
         .headers = {"Content-Type: application/json"},
-        .body = body,
+        .body = fx_buf_bytes(&what->body),
     };
     fx_http_response response = {0};
     fx_buf_clear(answer);
@@ -227,18 +239,12 @@ ask_one(
     return response.status == 200 ? FX_OK : refused(response.status, answer, err);
 }
 
-/* Asks one endpoint after another; `repeatable`: also when the last one may have acted. */
+/* Asks one endpoint after another. */
 static fx_code
-ask(fx_etcd *etcd,
-    const char *path,
-    const fx_buf *body,
-    bool repeatable,
-    fx_mono deadline,
-    fx_buf *answer,
-    fx_err *err)
+ask(fx_etcd *etcd, const question *what, fx_mono deadline, fx_buf *answer, fx_err *err)
 {
     size_t first = 0;
-    fx_http_client *client = borrow_client(etcd, repeatable, deadline, &first);
+    fx_http_client *client = borrow_client(etcd, what->to->repeatable, deadline, &first);
     if (client == NULL) {
         return fx_fail(err, FX_ERR_BUSY, "could not ask etcd: too many calls at once");
     }
@@ -246,16 +252,15 @@ ask(fx_etcd *etcd,
     for (size_t tried = 0; tried < etcd->endpoint_count; tried++) {
         size_t index = (first + tried) % etcd->endpoint_count;
         fx_mono until = try_until(deadline, etcd->endpoint_count - tried);
-        code =
-            ask_one(client, etcd->endpoints[index], path, fx_buf_bytes(body), until, answer, err);
-        if (code == FX_OK && repeatable && index == 0) {
+        code = ask_one(client, etcd->endpoints[index], what, until, answer, err);
+        if (code == FX_OK && what->to->repeatable && index == 0) {
             move_back(etcd);
         }
         if (code == FX_OK || code == FX_ERR_LIMIT) {
             break;
         }
         move_on(etcd, index);
-        bool may_repeat = repeatable || err->outcome == FX_CLASS_TRANSIENT;
+        bool may_repeat = what->to->repeatable || err->outcome == FX_CLASS_TRANSIENT;
         if (!may_repeat || fx_mono_since(deadline, fx_clock_mono()).ns == 0) {
             break;
         }
@@ -326,10 +331,22 @@ set_revision(fx_json *object, const char *key, int64_t revision)
 }
 
 static fx_code
-print_request(const fx_json *request, fx_buf *out, fx_err *err)
+ask_json(
+    fx_etcd *etcd,
+    const endpoint_path *to,
+    const fx_json *request,
+    fx_mono deadline,
+    fx_buf *answer,
+    fx_err *err)
 {
-    fx_buf_init(out, REQUEST_MAX_BYTES);
-    return fx_json_print(request, 0, out, err);
+    question what = {.to = to};
+    fx_buf_init(&what.body, REQUEST_MAX_BYTES);
+    fx_code code = fx_json_print(request, 0, &what.body, err);
+    if (code == FX_OK) {
+        code = ask(etcd, &what, deadline, answer, err);
+    }
+    fx_buf_free(&what.body);
+    return code;
 }
 
 /* ---- the store
@@ -361,6 +378,7 @@ visit_items(const fx_json *items, fx_ledger_visit visit, void *visit_ctx, fx_err
     return FX_OK;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): as fx_ledger_store has it */
 static fx_code
 etcd_read(
     void *ctx,
@@ -383,11 +401,9 @@ etcd_read(
         fx_json_set_text(request, "sort_order", "DESCEND");
         fx_json_set_int(request, "limit", (int64_t)newest_max);
     }
-    FX_BUF_AUTO body;
     FX_BUF_AUTO answer;
     fx_buf_init(&answer, FX_ETCD_ANSWER_MAX_BYTES);
-    if (print_request(request, &body, err) != FX_OK ||
-        ask(etcd, "/v3/kv/range", &body, true, deadline, &answer, err) != FX_OK) {
+    if (ask_json(etcd, &read_path, request, deadline, &answer, err) != FX_OK) {
         return fx_err_wrap(err, "reading the ledger");
     }
     FX_AUTO(fx_json) json = NULL;
@@ -448,11 +464,9 @@ etcd_commit(
             return err->code;
         }
     }
-    FX_BUF_AUTO body;
     FX_BUF_AUTO answer;
     fx_buf_init(&answer, FX_ETCD_ANSWER_MAX_BYTES);
-    if (print_request(request, &body, err) != FX_OK ||
-        ask(etcd, "/v3/kv/txn", &body, false, deadline, &answer, err) != FX_OK) {
+    if (ask_json(etcd, &change_path, request, deadline, &answer, err) != FX_OK) {
         return fx_err_wrap(err, "committing to the ledger");
     }
     FX_AUTO(fx_json) json = NULL;
@@ -472,44 +486,4 @@ fx_ledger_store
 fx_etcd_store(fx_etcd *etcd)
 {
     return (fx_ledger_store){.ctx = etcd, .read = etcd_read, .commit = etcd_commit};
-}
-
-fx_code
-fx_etcd_status_read(fx_etcd *etcd, fx_mono deadline, fx_etcd_status *out_status, fx_err *err)
-{
-    size_t first = 0;
-    fx_http_client *client = borrow_client(etcd, false, deadline, &first);
-    if (client == NULL) {
-        return fx_fail(err, FX_ERR_BUSY, "could not ask etcd: too many calls at once");
-    }
-    FX_BUF_AUTO answer;
-    fx_buf_init(&answer, FX_ETCD_ANSWER_MAX_BYTES);
-    fx_code code = ask_one(
-        client,
-        etcd->endpoints[0],
-        "/v3/maintenance/status",
-        text_bytes("{}"),
-        deadline,
-        &answer,
-        err);
-    return_client(etcd, client);
-    FX_AUTO(fx_json) json = NULL;
-    if (code != FX_OK || fx_json_parse(fx_buf_bytes(&answer), &json, err) != FX_OK) {
-        return fx_err_wrap(err, "asking the etcd member of this region how it is");
-    }
-    const char *leader = fx_json_as_text(fx_json_get(json, "leader"), "0");
-    const char *self = fx_json_as_text(fx_json_get(fx_json_get(json, "header"), "member_id"), "");
-    fx_etcd_status status = {
-        .database_bytes = fx_json_as_int(fx_json_get(json, "dbSize"), 0),
-        .has_leader = strcmp(leader, "0") != 0,
-        .is_leader = strcmp(leader, self) == 0,
-        .raft_index = (uint64_t)fx_json_as_int(fx_json_get(json, "raftIndex"), 0),
-    };
-    (void)snprintf(
-        status.version,
-        sizeof status.version,
-        "%.31s",
-        fx_json_as_text(fx_json_get(json, "version"), "?"));
-    *out_status = status;
-    return FX_OK;
 }

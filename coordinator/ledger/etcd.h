@@ -36,15 +36,3 @@ FX_DEFINE_AUTO(fx_etcd);
  * thread: any; at most FX_ETCD_CALL_MAX calls at once, more wait
  */
 fx_ledger_store fx_etcd_store(fx_etcd *etcd);
-
-typedef struct fx_etcd_status {
-    char version[32];
-    int64_t database_bytes;
-    bool has_leader;
-    bool is_leader;
-    uint64_t raft_index;
-} fx_etcd_status;
-
-/* Of the member behind the first endpoint, which need not be the one in use. */
-FX_MUST_USE fx_code
-fx_etcd_status_read(fx_etcd *etcd, fx_mono deadline, fx_etcd_status *out_status, fx_err *err);

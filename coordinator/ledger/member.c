@@ -252,12 +252,9 @@ static void
 look(fx_etcd_member *member)
 {
     int status = 0;
-    if (member->is_child && waitpid(member->pid, &status, WNOHANG) == member->pid) {
+    bool reaped = member->is_child && waitpid(member->pid, &status, WNOHANG) == member->pid;
+    if (reaped || process_start(member->pid) != member->started) {
         member->pid = 0;
-    } else if (process_start(member->pid) != member->started) {
-        member->pid = 0;
-    }
-    if (member->pid == 0) {
         FX_LOG(
             member->options.log,
             ERROR,

@@ -147,7 +147,8 @@ start_cluster(void **state)
     char pki[PATH_BYTES];
     (void)snprintf(pki, sizeof pki, "%s/pki", folder);
     char script[4096];
-    (void)snprintf(script, sizeof script, "%s/deploy/pki.sh", getenv("FORTRESS_SOURCE"));
+    const char *source = getenv("FORTRESS_SOURCE"); /* NOLINT(concurrency-mt-unsafe): one thread */
+    (void)snprintf(script, sizeof script, "%s/deploy/pki.sh", source);
     run(script, "init", pki, "test", NULL);
     run("/bin/sh", "-c", "exec \"$0\" issue \"$1\" coordinator member 127.0.0.1", script, pki);
     const char *endpoints[MEMBERS];
