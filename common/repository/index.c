@@ -81,6 +81,34 @@ fx_index_find(fx_index *index, const fx_chunk_id *id)
     return &index->entries[low];
 }
 
+bool
+fx_index_is_recorded(fx_index *index, const fx_chunk_id *id)
+{
+    const fx_index_entry *entry = fx_index_find(index, id);
+    const fx_index_entry *end = index->entries + index->entry_count;
+    for (; entry != NULL && entry < end && memcmp(entry->id.bytes, id->bytes, FX_ID_BYTES) == 0;
+         entry++) {
+        if (!index->packs[entry->pack].is_rescued) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+fx_index_merge(fx_index *into, const fx_index *from)
+{
+    uint32_t first = (uint32_t)into->pack_count;
+    for (size_t i = 0; i < from->pack_count; i++) {
+        (void)fx_index_add_pack(into, &from->packs[i]);
+    }
+    for (size_t i = 0; i < from->entry_count; i++) {
+        fx_index_entry entry = from->entries[i];
+        entry.pack += first;
+        fx_index_add(into, &entry);
+    }
+}
+
 fx_code
 fx_index_encode(const fx_index_pack *pack, const fx_chunk_id *ids, fx_buf *out, fx_err *err)
 {
@@ -114,7 +142,7 @@ fx_index_decode(fx_index *index, fx_bytes blob, fx_err *err)
     const unsigned char *data = blob.data;
     size_t left_bytes = blob.size_bytes;
     while (left_bytes > 0) {
-        fx_index_pack pack;
+        fx_index_pack pack = {0};
         if (left_bytes < RECORD_HEAD_BYTES) {
             return fx_fail(err, FX_ERR_DAMAGED, "could not read an index: a record is cut short");
         }

@@ -7,6 +7,7 @@ typedef struct fx_index_pack {
     unsigned char name[FX_ID_BYTES];
     uint64_t size_bytes;
     uint32_t blob_count;
+    bool is_rescued; /* known from its own directory, not from an index object */
 } fx_index_pack;
 
 typedef struct fx_index_entry {
@@ -33,6 +34,12 @@ void fx_index_add(fx_index *index, const fx_index_entry *entry);
 
 /* The first entry of a chunk; the same chunk in further packs follows it. NULL: unknown. */
 const fx_index_entry *fx_index_find(fx_index *index, const fx_chunk_id *id);
+
+/* Is the chunk in a pack that an index object names? */
+bool fx_index_is_recorded(fx_index *index, const fx_chunk_id *id);
+
+/* Adds all packs and entries of another. */
+void fx_index_merge(fx_index *into, const fx_index *from);
 
 /* Records of packs and their chunks as they stand in an index object's blobs. errors: LIMIT */
 FX_MUST_USE fx_code

@@ -31,6 +31,11 @@ typedef struct fx_segment {
     fx_buf bytes;
 } fx_segment;
 
+typedef struct fx_bad_index {
+    char *store_key;
+    fx_err err;
+} fx_bad_index;
+
 struct fx_repository {
     uint32_t magic;
     fx_store *store;
@@ -39,6 +44,9 @@ struct fx_repository {
     fx_index index;
     char **loaded; /* keys of index objects already in the index */
     size_t loaded_count;
+    struct fx_bad_index *bad; /* index objects that cannot be read */
+    size_t bad_count;
+    bool rescued; /* directories of packs that no index names are in the index */
     fx_hmac *hmac;
     fx_zip *zip;
     uint64_t use_count;
@@ -73,8 +81,17 @@ FX_MUST_USE fx_code fx_repository_open_blob(
     fx_buf *out,
     fx_err *err);
 
-/* Adds index objects that appeared since. With the lock held. */
+/*
+ * Adds index objects that appeared since. Damaged ones are remembered in `bad` and do not fail it.
+ * With the lock held.
+ */
 FX_MUST_USE fx_code fx_repository_load_indexes(fx_repository *repository, fx_err *err);
+
+/*
+ * Adds what the directories of packs say that no readable index names; once. Such packs serve
+ * reading: a writer stores their chunks again. With the lock held.
+ */
+FX_MUST_USE fx_code fx_repository_rescue_packs(fx_repository *repository, fx_err *err);
 
 /* "Is named by the SHA-256 of its bytes". */
 bool fx_is_named_by_digest(const char *store_key, fx_bytes bytes);

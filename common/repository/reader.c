@@ -199,9 +199,23 @@ read_any_copy(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_cont
         entry = fx_index_find(&repository->index, id);
     }
     if (entry == NULL) {
+        if (fx_repository_rescue_packs(repository, err) != FX_OK) {
+            return err->code;
+        }
+        entry = fx_index_find(&repository->index, id);
+    }
+    if (entry == NULL) {
         char hex[2 * FX_ID_BYTES + 1];
         fx_hex_encode((fx_bytes){id->bytes, FX_ID_BYTES}, hex);
-        return fx_fail(err, FX_ERR_NOT_FOUND, "could not find chunk %s in any index", hex);
+        bool is_bad = repository->bad_count > 0;
+        return fx_fail(
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not find chunk %s in any index or pack%s%s%s",
+            hex,
+            is_bad ? "; could not read index \"" : "",
+            is_bad ? repository->bad[0].store_key : "",
+            is_bad ? "\"" : "");
     }
     const fx_index_entry *end = repository->index.entries + repository->index.entry_count;
     fx_code code = FX_ERR_NOT_FOUND;

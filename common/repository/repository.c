@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/hex.h"
+#include "common/repository/id_set.h"
 
 enum {
     REPOSITORY_MAGIC = 0x4ea05174,
@@ -214,6 +215,10 @@ fx_repository_free(fx_repository *repository)
         free(repository->loaded[i]);
     }
     free(repository->loaded);
+    for (size_t i = 0; i < repository->bad_count; i++) {
+        free(repository->bad[i].store_key);
+    }
+    free(repository->bad);
     fx_index_free(&repository->index);
     fx_hmac_free(repository->hmac);
     fx_zip_free(repository->zip);
@@ -328,9 +333,15 @@ is_loaded(const fx_repository *repository, const char *key)
             return true;
         }
     }
+    for (size_t i = 0; i < repository->bad_count; i++) {
+        if (strcmp(repository->bad[i].store_key, key) == 0) {
+            return true;
+        }
+    }
     return false;
 }
 
+/* All of an index object or nothing of it. */
 static fx_code
 load_index(fx_repository *repository, const char *store_key, fx_err *err)
 {
@@ -343,14 +354,49 @@ load_index(fx_repository *repository, const char *store_key, fx_err *err)
         FX_OK) {
         return err->code;
     }
-    for (uint32_t i = 0; i < object->blob_count; i++) {
+    fx_index index = {0};
+    fx_code code = FX_OK;
+    for (uint32_t i = 0; code == FX_OK && i < object->blob_count; i++) {
         fx_buf_clear(&content);
-        if (fx_repository_open_blob(repository, object, &bytes, i, &content, err) != FX_OK ||
-            fx_index_decode(&repository->index, fx_buf_bytes(&content), err) != FX_OK) {
-            return fx_err_wrap(err, "reading \"%s\"", store_key);
+        code = fx_repository_open_blob(repository, object, &bytes, i, &content, err);
+        if (code == FX_OK) {
+            code = fx_index_decode(&index, fx_buf_bytes(&content), err);
         }
     }
-    return FX_OK;
+    if (code == FX_OK) {
+        fx_index_merge(&repository->index, &index);
+    } else {
+        code = fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    fx_index_free(&index);
+    return code;
+}
+
+/* Takes the key. */
+static void
+mark_loaded(fx_repository *repository, char *store_key)
+{
+    size_t room = (repository->loaded_count + 1) * sizeof *repository->loaded;
+    repository->loaded = realloc(repository->loaded, room);
+    FX_ASSERT(repository->loaded != NULL);
+    repository->loaded[repository->loaded_count++] = store_key;
+}
+
+/* Takes the key. */
+static void
+mark_bad(fx_repository *repository, char *store_key, const fx_err *err)
+{
+    size_t room = (repository->bad_count + 1) * sizeof *repository->bad;
+    repository->bad = realloc(repository->bad, room);
+    FX_ASSERT(repository->bad != NULL);
+    repository->bad[repository->bad_count++] = (fx_bad_index){store_key, *err};
+}
+
+/* Does trying again not help? The bytes are there and are not what this program wrote. */
+static bool
+is_damage(fx_code code)
+{
+    return code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED || code == FX_ERR_LIMIT;
 }
 
 fx_code
@@ -362,15 +408,116 @@ fx_repository_load_indexes(fx_repository *repository, fx_err *err)
         if (is_loaded(repository, list.items[i])) {
             continue;
         }
-        code = load_index(repository, list.items[i], err);
-        size_t room = (repository->loaded_count + 1) * sizeof *repository->loaded;
-        repository->loaded = realloc(repository->loaded, room);
-        FX_ASSERT(repository->loaded != NULL);
-        repository->loaded[repository->loaded_count++] = list.items[i];
-        list.items[i] = NULL;
+        fx_err one = {0};
+        fx_code loaded = load_index(repository, list.items[i], &one);
+        if (loaded == FX_OK) {
+            mark_loaded(repository, list.items[i]);
+            list.items[i] = NULL;
+        } else if (is_damage(loaded)) {
+            mark_bad(repository, list.items[i], &one);
+            list.items[i] = NULL;
+        } else {
+            *err = one;
+            code = loaded;
+        }
     }
     free_list(&list);
     return code;
+}
+
+/* ---- packs without an index
+ * ---------------------------------------------------------------------------- */
+
+/* Reads the foot, then head and directory. */
+static fx_code
+rescue_pack(
+    fx_repository *repository,
+    const char *store_key,
+    const unsigned char name[FX_ID_BYTES],
+    fx_err *err)
+{
+    FX_BUF_AUTO head;
+    FX_BUF_AUTO foot;
+    FX_BUF_AUTO tail;
+    FX_AUTO(fx_object) object = NULL;
+    fx_store *store = repository->store;
+    fx_mono deadline = fx_repository_deadline();
+    uint64_t size_bytes = 0;
+    uint64_t tail_bytes = 0;
+    fx_buf_init(&head, FX_OBJECT_HEAD_BYTES);
+    fx_buf_init(&foot, FX_OBJECT_FOOT_BYTES);
+    fx_buf_init(&tail, FX_STORE_OBJECT_MAX_BYTES);
+    if (fx_store_stat(store, store_key, deadline, &size_bytes, err) != FX_OK) {
+        return err->code;
+    }
+    if (size_bytes < FX_OBJECT_HEAD_BYTES + FX_OBJECT_FOOT_BYTES) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": it is too short", store_key);
+    }
+    uint64_t foot_at = size_bytes - FX_OBJECT_FOOT_BYTES;
+    if (fx_store_get(store, store_key, 0, FX_OBJECT_HEAD_BYTES, deadline, &head, err) != FX_OK ||
+        fx_store_get(store, store_key, foot_at, FX_OBJECT_FOOT_BYTES, deadline, &foot, err) !=
+            FX_OK ||
+        fx_object_tail_size(fx_buf_bytes(&foot), &tail_bytes, err) != FX_OK) {
+        return err->code;
+    }
+    if (tail_bytes > size_bytes) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": it is too short", store_key);
+    }
+    uint64_t tail_at = size_bytes - tail_bytes;
+    if (fx_store_get(store, store_key, tail_at, tail_bytes, deadline, &tail, err) != FX_OK ||
+        fx_object_parse(fx_buf_bytes(&head), fx_buf_bytes(&tail), size_bytes, &object, err) !=
+            FX_OK ||
+        fx_object_unlock(object, repository->key, err) != FX_OK) {
+        return err->code;
+    }
+    if (object->type != FX_OBJECT_PACK) {
+        return fx_fail(
+            err, FX_ERR_DAMAGED, "could not read \"%s\": it is of another kind", store_key);
+    }
+    fx_index_pack pack = {
+        .size_bytes = size_bytes, .blob_count = object->blob_count, .is_rescued = true};
+    memcpy(pack.name, name, FX_ID_BYTES);
+    fx_index_entry entry = {.pack = fx_index_add_pack(&repository->index, &pack)};
+    for (entry.blob = 0; entry.blob < object->blob_count; entry.blob++) {
+        entry.id = object->blobs[entry.blob].id;
+        fx_index_add(&repository->index, &entry);
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_repository_rescue_packs(fx_repository *repository, fx_err *err)
+{
+    if (repository->rescued) {
+        return FX_OK;
+    }
+    key_list list = {0};
+    fx_id_set known = {0};
+    for (size_t i = 0; i < repository->index.pack_count; i++) {
+        fx_chunk_id name;
+        memcpy(name.bytes, repository->index.packs[i].name, FX_ID_BYTES);
+        (void)fx_id_set_add(&known, &name);
+    }
+    fx_code code = list_keys(repository, "packs/", &list, err);
+    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        fx_chunk_id name;
+        fx_err one = {0};
+        const char *hex = strrchr(list.items[i], '/') + 1;
+        if (fx_hex_decode(hex, name.bytes, sizeof name.bytes, &one) != FX_OK ||
+            fx_id_set_has(&known, &name)) {
+            continue;
+        }
+        code = rescue_pack(repository, list.items[i], name.bytes, &one);
+        if (code == FX_ERR_NOT_FOUND || is_damage(code)) {
+            code = FX_OK; /* what only it holds is reported as not found */
+        } else if (code != FX_OK) {
+            *err = one;
+        }
+    }
+    repository->rescued = code == FX_OK;
+    fx_id_set_free(&known);
+    free_list(&list);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "reading packs that no index names");
 }
 
 /* ---- snapshots

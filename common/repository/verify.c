@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/hex.h"
+#include "common/repository/id_set.h"
 #include "common/repository/internal.h"
 #include "common/repository/tree.h"
 
@@ -15,10 +16,11 @@ typedef struct verification {
     fx_verify_finding finding;
     void *ctx;
     fx_verify_report report;
-    fx_err first;            /* finding */
-    bool *bad_pack;          /* by number in the index */
-    fx_chunk_id *seen_trees; /* of all snapshots: shared folders are walked once */
-    size_t seen_count;
+    fx_err first;           /* finding */
+    bool *bad_pack;         /* by number in the index */
+    size_t pack_count;      /* of them: the index may grow meanwhile */
+    fx_id_set seen_trees;   /* of all snapshots: shared folders are walked once */
+    bool has_unindexed;     /* of the snapshot that is being walked */
     uint64_t missing_count; /* of the snapshot that is being walked */
 } verification;
 
@@ -112,50 +114,46 @@ verify_pack(verification *v, uint32_t number)
 /* ---- trees
  * ---------------------------------------------------------------------------------------------- */
 
+/* Verifies packs that the index learned of since. With the lock held. */
+static void
+verify_new_packs(verification *v)
+{
+    size_t count = v->repository->index.pack_count;
+    if (count <= v->pack_count) {
+        return;
+    }
+    v->bad_pack = realloc(v->bad_pack, count * sizeof *v->bad_pack);
+    FX_ASSERT(v->bad_pack != NULL);
+    while (v->pack_count < count) {
+        v->bad_pack[v->pack_count] = false;
+        verify_pack(v, (uint32_t)v->pack_count++);
+    }
+}
+
 /* Is there a copy of the chunk in a pack that is whole? */
 static bool
 has_good_copy(verification *v, const fx_chunk_id *id)
 {
     fx_index *index = &v->repository->index;
+    bool good = false;
+    bool recorded = false;
+    (void)pthread_mutex_lock(&v->repository->lock);
+    fx_err err = {0};
+    if (fx_index_find(index, id) == NULL &&
+        fx_repository_rescue_packs(v->repository, &err) != FX_OK) {
+        found(v, "%.200s", err.message);
+    }
+    verify_new_packs(v);
     const fx_index_entry *entry = fx_index_find(index, id);
     const fx_index_entry *end = index->entries + index->entry_count;
     for (; entry != NULL && entry < end && memcmp(entry->id.bytes, id->bytes, FX_ID_BYTES) == 0;
          entry++) {
-        if (!v->bad_pack[entry->pack]) {
-            return true;
-        }
+        good = good || !v->bad_pack[entry->pack];
+        recorded = recorded || !index->packs[entry->pack].is_rescued;
     }
-    return false;
-}
-
-static int
-by_bytes(const void *left, const void *right)
-{
-    return memcmp(left, right, FX_ID_BYTES);
-}
-
-static bool
-is_seen(const verification *v, const fx_chunk_id *id)
-{
-    return v->seen_count > 0 &&
-           bsearch(id, v->seen_trees, v->seen_count, sizeof *id, by_bytes) != NULL;
-}
-
-/* Sorted insertion: whole folders are few beside their chunks. */
-static void
-mark_seen(verification *v, const fx_chunk_id *id)
-{
-    if ((v->seen_count & (v->seen_count - 1)) == 0) {
-        v->seen_trees = realloc(v->seen_trees, (v->seen_count * 2 + 1) * sizeof *v->seen_trees);
-        FX_ASSERT(v->seen_trees != NULL);
-    }
-    size_t place = v->seen_count;
-    while (place > 0 && by_bytes(&v->seen_trees[place - 1], id) > 0) {
-        v->seen_trees[place] = v->seen_trees[place - 1];
-        place--;
-    }
-    v->seen_trees[place] = *id;
-    v->seen_count++;
+    (void)pthread_mutex_unlock(&v->repository->lock);
+    v->has_unindexed = v->has_unindexed || (good && !recorded);
+    return good;
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): bounded by TREE_DEPTH_MAX */
@@ -164,13 +162,14 @@ verify_tree(verification *v, const fx_chunk_id *id, size_t depth)
 {
     fx_err err = {0};
     FX_AUTO(fx_tree) tree = NULL;
-    if (is_seen(v, id)) {
+    if (fx_id_set_has(&v->seen_trees, id)) {
         return;
     }
     if (depth > TREE_DEPTH_MAX || fx_tree_read(v->repository, id, &tree, &err) != FX_OK) {
         v->missing_count++;
         return;
     }
+    (void)has_good_copy(v, id); /* read just now; is it in an index? */
     uint64_t missing_before = v->missing_count;
     for (size_t i = 0; i < tree->node_count; i++) {
         const fx_node *node = &tree->nodes[i];
@@ -183,7 +182,7 @@ verify_tree(verification *v, const fx_chunk_id *id, size_t depth)
         }
     }
     if (v->missing_count == missing_before) {
-        mark_seen(v, id);
+        (void)fx_id_set_add(&v->seen_trees, id);
     }
 }
 
@@ -201,6 +200,7 @@ verify_snapshot(void *ctx, const char *key, uint64_t size_bytes)
         return;
     }
     v->missing_count = 0;
+    v->has_unindexed = false;
     verify_tree(v, &root, 0);
     if (v->missing_count > 0) {
         found(
@@ -209,6 +209,8 @@ verify_snapshot(void *ctx, const char *key, uint64_t size_bytes)
             " of its chunks are damaged or missing",
             id,
             v->missing_count);
+    } else if (v->has_unindexed && v->repository->bad_count == 0) {
+        found(v, "snapshot %s: can be restored, but an index of it is missing", id);
     }
 }
 
@@ -227,8 +229,16 @@ verify_index(void *ctx, const char *key, uint64_t size_bytes)
             v->repository->store, key, 0, size_bytes, fx_repository_deadline(), &bytes, &err) !=
         FX_OK) {
         found(v, "index \"%s\": %.150s", key, err.message);
-    } else if (!fx_is_named_by_digest(key, fx_buf_bytes(&bytes))) {
+        return;
+    }
+    if (!fx_is_named_by_digest(key, fx_buf_bytes(&bytes))) {
         found(v, "index \"%s\": its bytes are not what was written", key);
+        return;
+    }
+    for (size_t i = 0; i < v->repository->bad_count; i++) {
+        if (strcmp(v->repository->bad[i].store_key, key) == 0) {
+            found(v, "index \"%s\": %.150s", key, v->repository->bad[i].err.message);
+        }
     }
 }
 
@@ -290,21 +300,18 @@ for_each(verification *v, const char *prefix, fx_store_visit visit, fx_err *err)
 static fx_code
 verify_all(verification *v, fx_err *err)
 {
-    if (for_each(v, "indexes/", verify_index, err) != FX_OK) {
-        return err->code;
-    }
     (void)pthread_mutex_lock(&v->repository->lock);
-    fx_err index_err = {0};
-    if (fx_repository_load_indexes(v->repository, &index_err) != FX_OK) {
-        found(v, "index: %.200s", index_err.message);
+    fx_code code = fx_repository_load_indexes(v->repository, err);
+    if (code == FX_OK && v->repository->bad_count > 0) {
+        code = fx_repository_rescue_packs(v->repository, err);
     }
-    size_t pack_count = v->repository->index.pack_count;
-    v->bad_pack = calloc(pack_count + 1, sizeof *v->bad_pack);
-    FX_ASSERT(v->bad_pack != NULL);
-    for (size_t i = 0; i < pack_count; i++) {
-        verify_pack(v, (uint32_t)i);
+    if (code == FX_OK) {
+        verify_new_packs(v);
     }
     (void)pthread_mutex_unlock(&v->repository->lock);
+    if (code != FX_OK || for_each(v, "indexes/", verify_index, err) != FX_OK) {
+        return err->code;
+    }
     if (for_each(v, "snapshots/", verify_snapshot, err) != FX_OK ||
         for_each(v, "streams/", verify_stream, err) != FX_OK) {
         return err->code;
@@ -328,7 +335,7 @@ fx_repository_verify(
         .repository = repository, .read_data = read_data, .finding = finding, .ctx = ctx};
     fx_code code = verify_all(&v, err);
     free(v.bad_pack);
-    free(v.seen_trees);
+    fx_id_set_free(&v.seen_trees);
     *out_report = v.report;
     if (code != FX_OK) {
         return fx_err_wrap(err, "verifying the repository");

@@ -211,7 +211,7 @@ fx_writer_add_chunk(
     fx_chunk_id id;
     fx_hmac_sha256(writer->hmac, content, id.bytes);
     (void)pthread_mutex_lock(&writer->repository->lock);
-    bool known = fx_index_find(&writer->repository->index, &id) != NULL;
+    bool known = fx_index_is_recorded(&writer->repository->index, &id);
     (void)pthread_mutex_unlock(&writer->repository->lock);
     *out_id = id;
     if (known || !fx_id_set_add(&writer->fresh, &id)) {

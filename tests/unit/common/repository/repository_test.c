@@ -540,6 +540,39 @@ old_temporaries_are_removed(void **state)
     assert_int_equal(access(path[1], F_OK), 0);
 }
 
+/* Two snapshots; the index of one or both is damaged or gone. */
+static void
+a_damaged_index_costs_no_snapshot(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        fx_err err = {0};
+        char url[URL_BYTES];
+        new_url(url);
+        fx_snapshot snapshots[3];
+        fx_verify_report report = {0};
+        assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+        assert_int_equal(backup(url, 1, &snapshots[0], &err), FX_OK);
+        if (how == 0) {
+            flip(object_at(url, "/indexes/"), 200, 1);
+        } else {
+            assert_int_equal(unlink(object_at(url, "/indexes/")), 0);
+        }
+        assert_int_equal(restore(url, snapshots[0].id, 1, &err), FX_OK);
+        assert_int_equal(verify(url, true, &report, &err), FX_ERR_DAMAGED);
+        assert_int_equal(report.damage_count, 1);
+        assert_int_equal(report.pack_count, 1);
+        /* A writer stores again what only the damaged index knew. */
+        assert_int_equal(backup(url, 2, &snapshots[1], &err), FX_OK);
+        assert_true(snapshots[1].added_bytes > 2 * 24000);
+        assert_int_equal(restore(url, snapshots[0].id, 1, &err), FX_OK);
+        assert_int_equal(restore(url, snapshots[1].id, 2, &err), FX_OK);
+        assert_int_equal(verify(url, true, &report, &err), FX_ERR_DAMAGED);
+        assert_int_equal(report.damage_count, 1);
+        assert_int_equal(report.pack_count, 2);
+    }
+}
+
 /* ---- power loss
  * ----------------------------------------------------------------------------------------- */
 
@@ -585,6 +618,7 @@ main(void)
         cmocka_unit_test(streams_keep_their_name_and_content),
         cmocka_unit_test(one_changed_byte_anywhere_is_found_and_never_restored),
         cmocka_unit_test(missing_and_short_objects_are_named),
+        cmocka_unit_test(a_damaged_index_costs_no_snapshot),
         cmocka_unit_test(a_writer_that_failed_commits_nothing),
         cmocka_unit_test(a_stream_without_its_last_blob_is_damaged),
         cmocka_unit_test(a_key_is_not_written_through_a_dangling_link),
