@@ -113,7 +113,7 @@ fx_object_begin(
     fx_err *err)
 {
     FX_ASSERT(plain.size_bytes <= FX_OBJECT_PLAIN_MAX_BYTES);
-    size_t max_bytes = 128 * 1024 * 1024;
+    size_t max_bytes = (size_t)128 * 1024 * 1024;
     *writer = (fx_object_writer){0};
     fx_buf_init(&writer->bytes, max_bytes);
     fx_buf_init(&writer->directory, max_bytes);
@@ -307,7 +307,7 @@ fx_object_parse(
     uint64_t tail_bytes = 0;
     if (parse_head(head, size_bytes, object, err) != FX_OK ||
         fx_object_tail_size(tail, &tail_bytes, err) != FX_OK) {
-        return err->code;
+        return err->code; /* NOLINT(clang-analyzer-unix.Malloc): FX_AUTO frees it */
     }
     if (tail_bytes > tail.size_bytes || tail_bytes > size_bytes) {
         return damaged(err, "its directory is longer than itself");

@@ -354,6 +354,7 @@ load_index(fx_repository *repository, const char *store_key, fx_err *err)
         FX_OK) {
         return err->code;
     }
+    FX_ASSERT(object != NULL);
     fx_index index = {0};
     fx_code code = FX_OK;
     for (uint32_t i = 0; code == FX_OK && i < object->blob_count; i++) {
@@ -383,6 +384,7 @@ mark_loaded(fx_repository *repository, char *store_key)
 }
 
 /* Takes the key. */
+/* NOLINTBEGIN(readability-non-const-parameter): it owns the text from then on */
 static void
 mark_bad(fx_repository *repository, char *store_key, const fx_err *err)
 {
@@ -391,6 +393,7 @@ mark_bad(fx_repository *repository, char *store_key, const fx_err *err)
     FX_ASSERT(repository->bad != NULL);
     repository->bad[repository->bad_count++] = (fx_bad_index){store_key, *err};
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 /* Does trying again not help? The bytes are there and are not what this program wrote. */
 static bool
@@ -575,6 +578,7 @@ read_snapshot(
             repository, store_key, FX_OBJECT_SNAPSHOT, &bytes, &object, err) != FX_OK) {
         return err->code;
     }
+    FX_ASSERT(object != NULL);
     if (!fx_is_named_by_digest(store_key, fx_buf_bytes(&bytes))) {
         return fx_fail(
             err,
@@ -668,6 +672,7 @@ matches(
            (latest || strncmp(snapshot->id, which, strlen(which)) == 0);
 }
 
+/* NOLINTBEGIN(readability-function-size): the parameters are the question */
 fx_code
 fx_repository_find(
     fx_repository *repository,
@@ -719,6 +724,7 @@ fx_repository_find(
     fx_snapshot_list_free(&list);
     return code;
 }
+/* NOLINTEND(readability-function-size) */
 
 fx_code
 fx_repository_snapshot_root(

@@ -156,7 +156,7 @@ has_good_copy(verification *v, const fx_chunk_id *id)
     return good;
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): bounded by TREE_DEPTH_MAX */
+/* NOLINTBEGIN(misc-no-recursion): bounded by TREE_DEPTH_MAX */
 static void
 verify_tree(verification *v, const fx_chunk_id *id, size_t depth)
 {
@@ -185,6 +185,7 @@ verify_tree(verification *v, const fx_chunk_id *id, size_t depth)
         (void)fx_id_set_add(&v->seen_trees, id);
     }
 }
+/* NOLINTEND(misc-no-recursion) */
 
 static void
 verify_snapshot(void *ctx, const char *key, uint64_t size_bytes)

@@ -346,6 +346,7 @@ static int
 remove_folder(void **state)
 {
     (void)state;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 

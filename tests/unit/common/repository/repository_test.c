@@ -53,6 +53,7 @@ remove_folder(void **state)
 {
     (void)state;
     fx_repository_key_free(key);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -68,7 +69,7 @@ content_of(int index, int version, fx_buf *out)
 {
     fx_err err = {0};
     fx_rng rng;
-    fx_rng_init(&rng, (uint64_t)(index * 100 + (index == FILES - 1 ? version : 0) + 1));
+    fx_rng_init(&rng, (uint64_t)index * 100 + (uint64_t)(index == FILES - 1 ? version : 0) + 1);
     fx_buf_init(out, 1 << 20);
     for (size_t i = 0; i < 3000; i++) {
         uint64_t word = index == 0 ? 42 : fx_rng_next(&rng); /* the first one compresses well */
@@ -178,7 +179,7 @@ restores_what_was_saved_and_stores_it_once(void **state)
     assert_int_equal(fx_repository_create(url, key, &err), FX_ERR_EXISTS);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     assert_int_equal(backup(url, 2, &second, &err), FX_OK);
-    assert_true(first.added_bytes > 2 * 24000);
+    assert_true(first.added_bytes > UINT64_C(2) * 24000);
     assert_true(second.added_bytes < 24000 + 5000);
     assert_int_equal(restore(url, first.id, 1, &err), FX_OK);
     assert_int_equal(restore(url, second.id, 2, &err), FX_OK);
@@ -345,6 +346,7 @@ one_changed_byte_anywhere_is_found_and_never_restored(void **state)
     assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
     assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
     object_count = 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
     assert_int_equal(object_count, 4); /* config, pack, index, snapshot */
     fx_rng rng;
@@ -383,6 +385,7 @@ missing_and_short_objects_are_named(void **state)
     assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
     assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
     object_count = 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
     for (size_t i = 0; i < object_count; i++) {
         if (strstr(objects[i], "/packs/") == NULL) {
@@ -407,6 +410,7 @@ static const char *
 object_at(const char *url, const char *part)
 {
     object_count = 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
     for (size_t i = 0; i < object_count; i++) {
         if (strstr(objects[i], part) != NULL) {
@@ -529,7 +533,7 @@ old_temporaries_are_removed(void **state)
     fx_snapshot snapshot;
     assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
     struct timespec old[2] = {{0}, {0}};
-    old[0].tv_sec = old[1].tv_sec = fx_clock_wall().ns / 1000000000 - 25 * 3600;
+    old[0].tv_sec = old[1].tv_sec = fx_clock_wall().ns / 1000000000 - INT64_C(25) * 3600;
     for (int i = 0; i < 2; i++) {
         (void)snprintf(path[i], sizeof path[i], "%s/tmp/%d", url + strlen("posix:"), i);
         assert_int_equal(fx_file_replace(path[i], (fx_bytes){"x", 1}, 0600, &err), FX_OK);
@@ -564,7 +568,7 @@ a_damaged_index_costs_no_snapshot(void **state)
         assert_int_equal(report.pack_count, 1);
         /* A writer stores again what only the damaged index knew. */
         assert_int_equal(backup(url, 2, &snapshots[1], &err), FX_OK);
-        assert_true(snapshots[1].added_bytes > 2 * 24000);
+        assert_true(snapshots[1].added_bytes > UINT64_C(2) * 24000);
         assert_int_equal(restore(url, snapshots[0].id, 1, &err), FX_OK);
         assert_int_equal(restore(url, snapshots[1].id, 2, &err), FX_OK);
         assert_int_equal(verify(url, true, &report, &err), FX_ERR_DAMAGED);

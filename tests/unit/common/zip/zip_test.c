@@ -21,7 +21,7 @@ expands_to_what_was_compressed(void **state)
     FX_AUTO(fx_zip) zip = fx_zip_new();
     FX_BUF_AUTO small;
     FX_BUF_AUTO back;
-    fx_buf_init(&small, 2 * SIZE);
+    fx_buf_init(&small, (size_t)2 * SIZE);
     fx_buf_init(&back, SIZE);
     bool shrunk = false;
     for (size_t i = 0; i < SIZE; i++) {
@@ -41,7 +41,7 @@ random_data_is_left_alone(void **state)
     fx_err err = {0};
     FX_AUTO(fx_zip) zip = fx_zip_new();
     FX_BUF_AUTO out;
-    fx_buf_init(&out, 2 * SIZE);
+    fx_buf_init(&out, (size_t)2 * SIZE);
     fx_rng rng;
     fx_rng_init(&rng, 1);
     for (size_t i = 0; i < SIZE; i++) {
@@ -65,7 +65,7 @@ another_size_or_content_is_damage(void **state)
     FX_AUTO(fx_zip) zip = fx_zip_new();
     FX_BUF_AUTO small;
     FX_BUF_AUTO back;
-    fx_buf_init(&small, 2 * SIZE);
+    fx_buf_init(&small, (size_t)2 * SIZE);
     fx_buf_init(&back, SIZE);
     bool shrunk = false;
     memset(data, 'x', 1000);
