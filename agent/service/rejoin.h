@@ -4,9 +4,9 @@
  */
 #pragma once
 
-#include "agent/core/fork.h"
 #include "agent/core/service.h"
 #include "agent/service/follow.h"
+#include "agent/service/fork.h"
 
 /* What is remembered from step to step; begins as zeros. thread: the stepping one */
 typedef struct fx_rejoin {

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "agent/core/fork.h"
+#include "agent/service/fork.h"
 
 static const char history[] = "1\t0/3000148\tno recovery target specified\n"
                               "\n"

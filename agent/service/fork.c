@@ -1,4 +1,4 @@
-#include "agent/core/fork.h"
+#include "agent/service/fork.h"
 
 #include <stdlib.h>
 #include <string.h>
