@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -152,21 +155,65 @@ fx_guard_ask(
     return code;
 }
 
+/* A pidfd of the process at the other end of the socket. */
+static int
+open_listener(int fd)
+{
+    struct ucred peer = {.pid = 0};
+    socklen_t size_bytes = sizeof peer;
+    int result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes);
+    return result == 0 && peer.pid > 0 ? pidfd_open(peer.pid, 0) : -1;
+}
+
+static pid_t
+read_pid(int fd)
+{
+    char text[24] = "";
+    ssize_t got_bytes = pread(fd, text, sizeof text - 1, 0);
+    long pid = got_bytes > 0 ? strtol(text, NULL, 10) : 0;
+    return pid > 1 && pid <= INT32_MAX ? (pid_t)pid : 0;
+}
+
+/*
+ * A pidfd of the process that holds guard.lock and wrote its number there. The lock is looked at
+ * after the pidfd was opened: while it is held its holder lives, and the number is not another's.
+ */
+static int
+open_lock_holder(const char *state_dir)
+{
+    char path[PATH_MAX];
+    int length = snprintf(path, sizeof path, "%s/guard.lock", state_dir);
+    int fd = length > 0 && length < PATH_MAX ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) {
+        return -1;
+    }
+    pid_t pid = read_pid(fd);
+    int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (pidfd >= 0 && (!held || read_pid(fd) != pid)) {
+        (void)close(pidfd);
+        pidfd = -1;
+    }
+    (void)close(fd);
+    return pidfd;
+}
+
 fx_code
 fx_guard_find(const char *state_dir, int *out_pidfd, fx_err *err)
 {
     int fd = -1;
-    if (connect_to(state_dir, &fd, err) != FX_OK) {
-        return err->code;
+    int pidfd = -1;
+    fx_code code = connect_to(state_dir, &fd, err);
+    if (code == FX_OK) {
+        pidfd = open_listener(fd);
+        (void)close(fd);
+    } else {
+        pidfd = open_lock_holder(state_dir); /* one that hangs has its socket full after a while */
     }
-    struct ucred peer = {.pid = 0};
-    socklen_t size_bytes = sizeof peer;
-    int result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size_bytes);
-    int pidfd = result == 0 && peer.pid > 0 ? pidfd_open(peer.pid, 0) : -1;
-    (void)close(fd);
-    if (pidfd < 0) {
-        return fx_fail(err, FX_ERR_UNREACHABLE, "could not find the guard's process");
+    if (pidfd >= 0) {
+        *out_pidfd = pidfd;
+        return FX_OK;
     }
-    *out_pidfd = pidfd;
-    return FX_OK;
+    return code != FX_OK ? code
+                         : fx_fail(err, FX_ERR_UNREACHABLE, "could not find the guard's process");
 }

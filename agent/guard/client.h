@@ -21,7 +21,8 @@ FX_MUST_USE fx_code fx_guard_ask(
     fx_err *err);
 
 /*
- * A pidfd of the guard that listens in `state_dir`, by the socket's credentials: works for one that
- * is stopped, too. errors: NOT_FOUND, UNREACHABLE
+ * A pidfd of the guard that listens in `state_dir`, by the socket's credentials, or of the holder
+ * of guard.lock where the socket takes no more connections: works for one that is stopped, too.
+ * errors: NOT_FOUND, UNREACHABLE
  */
 FX_MUST_USE fx_code fx_guard_find(const char *state_dir, int *out_pidfd, fx_err *err);

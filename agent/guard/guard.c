@@ -490,6 +490,13 @@ take_lock(guard *self, fx_err *err)
             "another guard of \"%s\" runs: it holds guard.lock",
             self->options->service);
     }
+    /* For fx_guard_find(): who holds the lock. */
+    char text[24];
+    int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(self->lock_fd, 0) != 0 ||
+        pwrite(self->lock_fd, text, (size_t)length, 0) != (ssize_t)length) {
+        return fx_fail_errno(err, errno, "could not write to guard.lock");
+    }
     return FX_OK;
 }
 

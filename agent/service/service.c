@@ -20,6 +20,7 @@ enum {
     GUARD_ANSWER_MS = 1000,
     START_ANSWER_MS = 2000,
     LEASE_TICK_MS = 100,
+    ADOPTED_MARGIN_MS = 1000, /* of a lease that the guard has from an earlier agent */
     STEP_MS = 500,
     FENCE_CHECK_MS = 450, /* after the moment to fence: the guard kills within 330 ms */
     FENCE_SHOWN_MS = 3000,
@@ -47,6 +48,7 @@ struct fx_service {
     fx_service_goal goal;
     fx_lease_end lease;
     bool lease_changed;
+    fx_lease_end guard_lease; /* the guard has this one for certain, and fences at its end */
     uint64_t epoch_seen;
     uint64_t promotion_epoch;
     uint64_t last_primary_epoch;
@@ -66,8 +68,27 @@ current_lease_epoch(const fx_service *service)
     return fx_service_lease_epoch(&service->facts);
 }
 
+/* With the monitor held: the guard said that it has a lease until `end`. */
 static void
-hand_over_lease(fx_service *service, uint64_t epoch, const fx_lease_end *lease)
+note_guard_lease(fx_service *service, fx_mono end)
+{
+    if (end.ns > service->guard_lease.end.ns) {
+        fx_dur margin = service->lease.margin;
+        service->guard_lease = (fx_lease_end){
+            .end = end, .margin = margin.ns > 0 ? margin : FX_DUR_MS(ADOPTED_MARGIN_MS)};
+    }
+}
+
+/* When the guard must have fenced, if it got no lease since. With the monitor held. */
+static fx_mono
+fence_check_at(const fx_service *service)
+{
+    return fx_mono_after(fx_lease_fence_at(&service->guard_lease), FX_DUR_MS(FENCE_CHECK_MS));
+}
+
+/* True when the guard took it; asks no longer than `deadline`. */
+static bool
+hand_over_lease(fx_service *service, uint64_t epoch, const fx_lease_end *lease, fx_mono deadline)
 {
     fx_err err;
     fx_guard_request request = {
@@ -75,7 +96,6 @@ hand_over_lease(fx_service *service, uint64_t epoch, const fx_lease_end *lease)
         .epoch = epoch,
         .lease_end = lease->end,
         .lease_margin = lease->margin};
-    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(GUARD_ANSWER_MS));
     if (fx_guard_ask(service->folder, &request, deadline, NULL, &err) != FX_OK) {
         FX_LOG(
             service->options->log,
@@ -83,19 +103,27 @@ hand_over_lease(fx_service *service, uint64_t epoch, const fx_lease_end *lease)
             "lease.not_handed_over",
             FX_STR("service", service->name.text),
             FX_ERR_FIELD(&err));
+        return false;
     }
+    return true;
 }
 
-/* True when the guard answers that nothing runs as primary. */
+/*
+ * True when the guard answers that nothing runs as primary, or that it has a later lease after all
+ * than `known` (*out_end): its word that it took it was lost.
+ */
 static bool
-guard_has_fenced(const fx_service *service)
+guard_is_in_order(const fx_service *service, const fx_lease_end *known, fx_mono *out_end)
 {
     fx_err err;
     fx_guard_status status;
     fx_guard_request request = {.kind = FX_GUARD_STATUS};
     fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(FENCE_ANSWER_MS));
-    return fx_guard_ask(service->folder, &request, deadline, &status, &err) == FX_OK &&
-           !status.primary;
+    if (fx_guard_ask(service->folder, &request, deadline, &status, &err) != FX_OK) {
+        return false;
+    }
+    *out_end = status.lease_end;
+    return !status.primary || status.lease_end.ns > known->end.ns;
 }
 
 static void
@@ -114,15 +142,57 @@ fence_instead_of_guard(fx_service *service)
     }
 }
 
-/* The moment after which the guard must have fenced; true when it is there and was not looked at.
- */
+/* True from the moment at which the guard must have fenced, until it was looked at. */
 static bool
-must_check_fence(fx_service *service, fx_mono now)
+must_check_fence(const fx_service *service, fx_mono now)
 {
-    fx_mono at = fx_mono_after(fx_lease_fence_at(&service->lease), FX_DUR_MS(FENCE_CHECK_MS));
-    return service->may_be_primary && service->lease.end.ns > 0 && now.ns >= at.ns;
+    return service->may_be_primary && service->guard_lease.end.ns > 0 &&
+           now.ns >= fence_check_at(service).ns;
 }
 
+/* With the monitor held, which it gives up meanwhile. */
+static void
+check_fence(fx_service *service)
+{
+    fx_lease_end known = service->guard_lease;
+    fx_mono end = known.end;
+    fx_monitor_unlock(&service->monitor);
+    if (!guard_is_in_order(service, &known, &end)) {
+        fence_instead_of_guard(service);
+    }
+    fx_monitor_lock(&service->monitor);
+    note_guard_lease(service, end);
+    if (service->guard_lease.end.ns == known.end.ns) {
+        service->may_be_primary = false;
+    }
+}
+
+/*
+ * With the monitor held, which it gives up meanwhile. A guard that does not answer must not keep
+ * this thread from the moment at which it has to be fenced itself.
+ */
+static void
+hand_over(fx_service *service, uint64_t epoch, fx_mono now)
+{
+    fx_lease_end lease = service->lease;
+    fx_mono deadline = fx_mono_after(now, FX_DUR_MS(GUARD_ANSWER_MS));
+    if (service->may_be_primary && service->guard_lease.end.ns > 0 &&
+        fence_check_at(service).ns < deadline.ns) {
+        deadline = fence_check_at(service);
+    }
+    service->lease_changed = false;
+    fx_monitor_unlock(&service->monitor);
+    bool taken = hand_over_lease(service, epoch, &lease, deadline);
+    fx_monitor_lock(&service->monitor);
+    if (taken) {
+        note_guard_lease(service, lease.end);
+    }
+}
+
+/*
+ * The lease that counts for the fence is the one that the guard has. The host's own may be renewed
+ * for long while its guard hangs, and then nobody would fence if the agent died, too.
+ */
 static void *
 run_leases(void *ctx)
 {
@@ -131,26 +201,10 @@ run_leases(void *ctx)
     while (!service->stopping) {
         fx_mono now = fx_clock_mono();
         uint64_t epoch = current_lease_epoch(service);
-        fx_lease_end lease = service->lease;
-        bool hand_over =
-            service->lease_changed && epoch > 0 && fx_lease_is_live(&service->lease, now);
-        bool check = !hand_over && must_check_fence(service, now);
-        service->lease_changed = service->lease_changed && !hand_over;
-        fx_monitor_unlock(&service->monitor);
-        if (hand_over) {
-            hand_over_lease(service, epoch, &lease);
-        }
-        bool fenced = false;
-        if (check) {
-            fenced = guard_has_fenced(service);
-            if (!fenced) {
-                fence_instead_of_guard(service);
-                fenced = true;
-            }
-        }
-        fx_monitor_lock(&service->monitor);
-        if (fenced && service->lease.end.ns == lease.end.ns) {
-            service->may_be_primary = false;
+        if (must_check_fence(service, now)) {
+            check_fence(service);
+        } else if (service->lease_changed && epoch > 0 && fx_lease_is_live(&service->lease, now)) {
+            hand_over(service, epoch, now);
         }
         if (!service->stopping) {
             (void)fx_monitor_wait_until(
@@ -201,8 +255,10 @@ note_guard(fx_service *service, const fx_guard_status *status)
     service->may_be_primary = service->may_be_primary || status->primary;
     if (status->lease_end.ns > service->lease.end.ns && service->lease.end.ns == 0) {
         /* Adopted: until a grant of our own comes, what the guard knows is what we watch. */
-        service->lease = (fx_lease_end){.end = status->lease_end, .margin = FX_DUR_MS(1000)};
+        service->lease =
+            (fx_lease_end){.end = status->lease_end, .margin = FX_DUR_MS(ADOPTED_MARGIN_MS)};
     }
+    note_guard_lease(service, status->lease_end);
     if (status->lease_end.ns < service->lease.end.ns) {
         service->lease_changed = true; /* a new guard, or one that was not reached: hand it over */
         fx_monitor_wake(&service->monitor);

@@ -100,7 +100,8 @@ class Lab:
                ("eu-west-1", "euw1", "127.0.3.1"))
     PORTS = {"postgres": 5432, "agents": 7400, "api": 7443, "etcd": 2379, "peer": 2380}
 
-    def __init__(self, folder, binaries, addresses=None, prefixes=None, dns_address="127.0.0.1"):
+    def __init__(self, folder, binaries, addresses=None, prefixes=None, dns_address="127.0.0.1",
+                 policy=None):
         self.folder = folder
         self.binaries = binaries
         self.dns_address = dns_address
@@ -120,7 +121,7 @@ class Lab:
                           for user in ("fortress", "replicator", "fortress_probe", "app")}
         self.repository = self.regions["us-east-1"].path("repository")
         self.key_file = os.path.join(folder, "secrets", "repository.key")
-        self.policy = {}      # changes to the coordinators' policy section
+        self.policy = policy or {}  # changes to the coordinators' policy section
         self.agent_extra = {} # region name -> text added to its agent's configuration
         self.wal_switch_after_s = 5
 
