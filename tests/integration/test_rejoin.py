@@ -36,10 +36,15 @@ def streams_to(lab, primary, host):
 def rejoin(lab, west, east):
     lab.start_coordinator(west)
     lab.start_agent(west)
+
+    def log():
+        with open(west.path("agent.log"), encoding="utf-8") as source:
+            return source.read()
+    # Before it is rewound it connects for moments too, up to where the timelines part.
+    wait_for("it is rewound", lambda: "event=standby.rewound" in log(), 90)
     wait_for("the old primary streams from the new one",
-             lambda: not is_primary(lab, west) and streams_to(lab, east, west.host), 90)
-    with open(west.path("agent.log"), encoding="utf-8") as log:
-        text = log.read()
+             lambda: not is_primary(lab, west) and streams_to(lab, east, west.host), 60)
+    text = log()
     expect("it was seen to have diverged", "event=standby.diverged" in text)
     expect("it was rewound once", text.count("event=standby.rewound") == 1)
     expect("it is no primary", not is_primary(lab, west))
