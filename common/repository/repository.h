@@ -99,7 +99,7 @@ FX_MUST_USE fx_code fx_repository_find(
 
 typedef struct fx_writer fx_writer;
 
-/* Puts a lease, loads the index. Chunks are stored as they come; nothing counts until the commit.
+/* Loads the index. Chunks are stored as they come; nothing counts until the commit.
  */
 FX_MUST_USE fx_code fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err);
 
