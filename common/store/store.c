@@ -1,5 +1,6 @@
 #include "common/store/store.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 static const fx_store_driver *const drivers[] = {
@@ -7,6 +8,14 @@ static const fx_store_driver *const drivers[] = {
 #include "common/store/drivers.def"
 #undef FX_STORE_DRIVER
 };
+
+static atomic_bool test_drivers_allowed;
+
+void
+fx_store_allow_test_drivers(void)
+{
+    atomic_store(&test_drivers_allowed, true);
+}
 
 enum { STORE_MAGIC = 0x51e7a0b3 };
 
@@ -22,7 +31,8 @@ find_driver(const char *url, const char **out_rest)
 {
     for (size_t i = 0; i < sizeof drivers / sizeof drivers[0]; i++) {
         size_t name_bytes = strlen(drivers[i]->name);
-        if (strncmp(url, drivers[i]->name, name_bytes) == 0 && url[name_bytes] == ':') {
+        bool usable = !drivers[i]->for_tests || atomic_load(&test_drivers_allowed);
+        if (usable && strncmp(url, drivers[i]->name, name_bytes) == 0 && url[name_bytes] == ':') {
             *out_rest = url + name_bytes + 1;
             return drivers[i];
         }

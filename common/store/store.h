@@ -21,6 +21,10 @@ typedef struct fx_store fx_store;
  */
 FX_MUST_USE fx_code fx_store_open(const char *url, fx_store **out_store, fx_err *err);
 void fx_store_free(fx_store *store);
+
+/* Lets this process open drivers that keep nothing or fail on purpose; only tests do. */
+void fx_store_allow_test_drivers(void);
+
 FX_DEFINE_AUTO(fx_store);
 
 /* Makes what the store needs to begin with (a folder, a bucket); success if it is there. */
@@ -77,6 +81,7 @@ fx_store_remove(fx_store *store, const char *key, fx_mono deadline, fx_err *err)
 /* What a driver provides: every member. Keys have been checked. */
 typedef struct fx_store_driver {
     const char *name;
+    bool for_tests; /* refused unless the process allows them */
     size_t state_bytes;
     fx_code (*open)(void *state, const char *rest, fx_err *err);
     void (*close)(void *state); /* never fails; also called after a failed open */

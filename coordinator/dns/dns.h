@@ -64,7 +64,8 @@ fx_dns_get(fx_dns *dns, fx_mono deadline, fx_dns_records *out_records, fx_err *e
 
 typedef enum fx_dns_ability {
     FX_DNS_ANSWERS_AT_ONCE =
-        1, /* what set() made is answered when it returns, not some time later */
+        1,                /* what set() made is answered when it returns, not some time later */
+    FX_DNS_FOR_TESTS = 2, /* redirects nobody: the daemon refuses it */
 } fx_dns_ability;
 
 bool fx_dns_can(const fx_dns *dns, fx_dns_ability ability);

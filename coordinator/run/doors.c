@@ -148,8 +148,19 @@ fx_run_dns_open(fx_daemon *daemon, fx_err *err)
     for (size_t i = 0; i < daemon->wanted_count; i++) {
         const fx_coordinator_service *config = find_service(daemon, &daemon->wanted[i].name);
         FX_ASSERT(config != NULL);
-        if (config->dns != NULL && fx_dns_open(config->dns, &daemon->dns[i], err) != FX_OK) {
+        if (config->dns == NULL) {
+            continue;
+        }
+        if (fx_dns_open(config->dns, &daemon->dns[i], err) != FX_OK) {
             return fx_err_wrap(err, "dns of service %s", config->name);
+        }
+        if (fx_dns_can(daemon->dns[i], FX_DNS_FOR_TESTS)) {
+            return fx_fail(
+                err,
+                FX_ERR_INVALID,
+                "could not use dns provider \"%.50s\" for service %s: it is for tests",
+                config->dns->provider,
+                config->name);
         }
     }
     return FX_OK;

@@ -330,6 +330,13 @@ static int
 make_folder(void **state)
 {
     (void)state;
+    fx_err err = {0};
+    fx_store *store = NULL;
+    /* A mistyped configuration must not keep backups in memory. */
+    if (fx_store_open("fake:", &store, &err) != FX_ERR_INVALID) {
+        return -1;
+    }
+    fx_store_allow_test_drivers();
     return mkdtemp(folder) == NULL ? -1 : 0;
 }
 

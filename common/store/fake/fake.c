@@ -199,6 +199,7 @@ fake_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
 
 const fx_store_driver fx_store_driver_fake = {
     .name = "fake",
+    .for_tests = true,
     .state_bytes = sizeof(fake_store),
     .open = fake_open,
     .close = fake_close,

@@ -174,6 +174,7 @@ fault_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
 
 const fx_store_driver fx_store_driver_fault = {
     .name = "fault",
+    .for_tests = true,
     .state_bytes = sizeof(fault_store),
     .open = fault_open,
     .close = fault_close,

@@ -63,7 +63,7 @@ fake_replace(
 
 const fx_dns_driver fx_dns_driver_fake = {
     .name = "fake",
-    .abilities = FX_DNS_ANSWERS_AT_ONCE,
+    .abilities = FX_DNS_ANSWERS_AT_ONCE | FX_DNS_FOR_TESTS,
     .state_bytes = sizeof(fake_dns),
     .open = fake_open,
     .close = fake_close,

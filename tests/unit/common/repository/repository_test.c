@@ -28,6 +28,7 @@ static int
 make_folder(void **state)
 {
     (void)state;
+    fx_store_allow_test_drivers();
     fx_err err = {0};
     if (mkdtemp(folder) == NULL) {
         return -1;
