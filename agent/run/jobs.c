@@ -159,7 +159,7 @@ look_up(entry *one)
     FX_AUTO(fx_repository) repository = NULL;
     char source[128];
     (void)snprintf(source, sizeof source, "%s:%s", kind_of(one->config), one->config->name);
-    fx_snapshot snapshot;
+    fx_snapshot snapshot = {0};
     fx_wall any = {.ns = 0};
     bool found =
         open_repository(one->owner, &key, &repository, &err) == FX_OK &&

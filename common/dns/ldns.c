@@ -283,8 +283,7 @@ class_of(fx_ldns_change_kind kind)
     case FX_LDNS_REMOVE_SET:
         return LDNS_RR_CLASS_ANY;
     }
-    FX_ASSERT(!"a change of no kind");
-    return LDNS_RR_CLASS_IN;
+    fx_assert_fail("a kind of change", __FILE__, __LINE__);
 }
 
 static fx_code

@@ -67,7 +67,8 @@ encode_config(const fx_repository_key *key, fx_buf *out, fx_err *err)
     unsigned char public_key[FX_BOX_KEY_BYTES];
     fx_crypto_random(id, sizeof id);
     memcpy(public_key, key->scope_public, sizeof public_key);
-    Fortress__Repository__Config config = FORTRESS__REPOSITORY__CONFIG__INIT;
+    Fortress__Repository__Config config;
+    fortress__repository__config__init(&config);
     config.repository_id = (ProtobufCBinaryData){sizeof id, id};
     config.scope_public = (ProtobufCBinaryData){sizeof public_key, public_key};
     config.created_wall_ns = fx_clock_wall().ns;

@@ -159,7 +159,8 @@ store_extent_parts(
         POOL_AUTO scratch = {0};
         size_t first = index * EXTENTS_PER_PART;
         size_t left = node->extent_count - first;
-        Fortress__Tree__ExtentList list = FORTRESS__TREE__EXTENT_LIST__INIT;
+        Fortress__Tree__ExtentList list;
+        fortress__tree__extent_list__init(&list);
         list.n_extents = left < EXTENTS_PER_PART ? left : EXTENTS_PER_PART;
         list.extents = pack_extents(&scratch, node->extents + first, list.n_extents);
         if (store(writer, &list.base, &ids[index], err) != FX_OK) {
@@ -296,7 +297,8 @@ end_part(tree_pack *pack, fx_err *err)
         pack->parts = realloc(pack->parts, pack->part_room * sizeof *pack->parts);
         FX_ASSERT(pack->parts != NULL);
     }
-    Fortress__Tree__Tree message = FORTRESS__TREE__TREE__INIT;
+    Fortress__Tree__Tree message;
+    fortress__tree__tree__init(&message);
     message.version = TREE_VERSION;
     message.nodes = pack->list;
     message.n_nodes = pack->list_count;
@@ -337,7 +339,8 @@ add_packed(tree_pack *pack, const fx_node *node, fx_err *err)
 static fx_code
 store_part_list(tree_pack *pack, fx_chunk_id *out_id, fx_err *err)
 {
-    Fortress__Tree__Tree message = FORTRESS__TREE__TREE__INIT;
+    Fortress__Tree__Tree message;
+    fortress__tree__tree__init(&message);
     message.version = TREE_VERSION;
     message.n_parts = pack->part_count;
     message.parts = pool_take(&pack->memory, pack->part_count, sizeof *message.parts);

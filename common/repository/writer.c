@@ -246,7 +246,8 @@ put_index(fx_writer *writer, fx_err *err)
 static fx_code
 encode_header(fx_snapshot *snapshot, fx_buf *out, fx_err *err)
 {
-    Fortress__Repository__SnapshotHeader header = FORTRESS__REPOSITORY__SNAPSHOT_HEADER__INIT;
+    Fortress__Repository__SnapshotHeader header;
+    fortress__repository__snapshot_header__init(&header);
     header.host = snapshot->host.text;
     header.source = snapshot->source;
     header.kind = snapshot->kind;

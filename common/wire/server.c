@@ -387,8 +387,7 @@ next_step(fx_wire_request *connection)
         break;
     case STEP_PARKED:
     case STEP_HANDLING:
-        FX_ASSERT(!"an operation ended that nobody began");
-        break;
+        fx_assert_fail("the operation was begun", __FILE__, __LINE__);
     }
 }
 

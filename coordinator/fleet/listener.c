@@ -190,10 +190,12 @@ void
 fx_listener_refuse(fx_listener_message *message, const fx_err *reason)
 {
     held_message *held = (held_message *)(void *)message;
-    Fortress__Link__Refusal refusal = FORTRESS__LINK__REFUSAL__INIT;
+    Fortress__Link__Refusal refusal;
+    fortress__link__refusal__init(&refusal);
     refusal.code = (uint32_t)reason->code;
     refusal.message = fx_link_text(reason->message);
-    fx_link_envelope body = FORTRESS__LINK__ENVELOPE__INIT;
+    fx_link_envelope body;
+    fortress__link__envelope__init(&body);
     body.body_case = FORTRESS__LINK__ENVELOPE__BODY_REFUSAL;
     body.refusal = &refusal;
     log_refused(held->listener, &message->peer, reason);

@@ -152,7 +152,8 @@ read_endorsement(
 static void
 ask(fx_peer *peer, request *self)
 {
-    Fortress__Link__EndorseRequest body = FORTRESS__LINK__ENDORSE_REQUEST__INIT;
+    Fortress__Link__EndorseRequest body;
+    fortress__link__endorse_request__init(&body);
     body.order.data = self->order;
     body.order.len = self->size_bytes;
     fx_link_envelope envelope;

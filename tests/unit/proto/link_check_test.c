@@ -210,7 +210,8 @@ static void
 orders_are_checked(void **state)
 {
     (void)state;
-    fx_link_order order = FORTRESS__LINK__ORDER__INIT;
+    fx_link_order order;
+    fortress__link__order__init(&order);
     order.id = fx_link_text("plan-1:promote");
     order.kind = FORTRESS__LINK__ORDER_KIND__ORDER_PROMOTE;
     order.cluster = fx_link_text("quickstart");

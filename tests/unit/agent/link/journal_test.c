@@ -46,7 +46,8 @@ open_journal(void)
 static void
 put(fx_journal *journal, const char *id, Fortress__Link__OrderState order_state)
 {
-    fx_order_record record = FORTRESS__LINK__ORDER_RESULT__INIT;
+    fx_order_record record;
+    fortress__link__order_result__init(&record);
     record.order = fx_link_text(id);
     record.state = order_state;
     record.detail = fx_link_text("because");
@@ -112,7 +113,8 @@ is_bounded(void **state)
         (void)snprintf(id, sizeof(id), "o%d", i);
         put(journal, id, FORTRESS__LINK__ORDER_STATE__ORDER_STATE_DONE);
     }
-    fx_order_record more = FORTRESS__LINK__ORDER_RESULT__INIT;
+    fx_order_record more;
+    fortress__link__order_result__init(&more);
     more.order = fx_link_text("more");
     fx_err err;
     assert_int_equal(fx_journal_put(journal, &more, &err), FX_ERR_LIMIT);
@@ -156,7 +158,8 @@ a_failed_write_changes_nothing(void **state)
     fx_err err;
     FX_AUTO(fx_journal) journal = NULL;
     assert_int_equal(fx_journal_open("/nonexistent/folder/orders", &journal, &err), FX_OK);
-    fx_order_record record = FORTRESS__LINK__ORDER_RESULT__INIT;
+    fx_order_record record;
+    fortress__link__order_result__init(&record);
     record.order = fx_link_text("a");
     assert_int_not_equal(fx_journal_put(journal, &record, &err), FX_OK);
     assert_null(fx_journal_find(journal, "a"));

@@ -53,8 +53,10 @@ answer(void *ctx, fx_wire_request *request)
         fx_wire_drop(request);
         return;
     }
-    Fortress__Link__ReportReply body = FORTRESS__LINK__REPORT_REPLY__INIT;
-    Fortress__Link__Refusal refusal = FORTRESS__LINK__REFUSAL__INIT;
+    Fortress__Link__ReportReply body;
+    fortress__link__report_reply__init(&body);
+    Fortress__Link__Refusal refusal;
+    fortress__link__refusal__init(&refusal);
     fx_link_envelope reply;
     fx_link_sender_fill(&self->sender, &reply);
     reply.sequence = envelope->sequence;
@@ -115,7 +117,8 @@ static fx_code
 pack_report(void *ctx, fx_buf *out, fx_err *err)
 {
     (void)ctx;
-    Fortress__Link__Report report = FORTRESS__LINK__REPORT__INIT;
+    Fortress__Link__Report report;
+    fortress__link__report__init(&report);
     report.host = fx_link_text("db1");
     report.region = fx_link_text("us-west-2");
     unsigned char *room = NULL;

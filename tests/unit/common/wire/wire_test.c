@@ -425,6 +425,7 @@ dials_again_after_a_restart(void **state)
     assert_int_not_equal(call_text(client, "x", 300, &reply, &err), FX_OK);
 
     FX_AUTO(fx_wire_server) next = open_server_as(&ctx, "coord", port, 100);
+    assert_non_null(next);
     assert_served(client, "b", "agent/db1:b");
 }
 

@@ -49,8 +49,10 @@ static void
 endorse(const fx_link_envelope *request, fx_link_envelope *reply, fx_listener_message *message)
 {
     static unsigned char signature[FX_SIGNATURE_BYTES] = {1, 2, 3};
-    Fortress__Link__Endorsement endorsement = FORTRESS__LINK__ENDORSEMENT__INIT;
-    Fortress__Link__EndorseReply body = FORTRESS__LINK__ENDORSE_REPLY__INIT;
+    Fortress__Link__Endorsement endorsement;
+    fortress__link__endorsement__init(&endorsement);
+    Fortress__Link__EndorseReply body;
+    fortress__link__endorse_reply__init(&body);
     endorsement.coordinator = fx_link_text("usw2-coord");
     endorsement.region = fx_link_text("us-west-2");
     endorsement.signature.data = signature;
@@ -70,9 +72,12 @@ static void
 handle(void *ctx, fx_listener_message *message)
 {
     coordinator *self = ctx;
-    Fortress__Link__ReportReply report_reply = FORTRESS__LINK__REPORT_REPLY__INIT;
-    Fortress__Link__DigestReply digest_reply = FORTRESS__LINK__DIGEST_REPLY__INIT;
-    fx_link_envelope reply = FORTRESS__LINK__ENVELOPE__INIT;
+    Fortress__Link__ReportReply report_reply;
+    fortress__link__report_reply__init(&report_reply);
+    Fortress__Link__DigestReply digest_reply;
+    fortress__link__digest_reply__init(&digest_reply);
+    fx_link_envelope reply;
+    fortress__link__envelope__init(&reply);
     switch (message->envelope->body_case) {
     case FORTRESS__LINK__ENVELOPE__BODY_REPORT:
         self->reports++;
@@ -91,7 +96,7 @@ handle(void *ctx, fx_listener_message *message)
         endorse(message->envelope, &reply, message);
         break;
     default:
-        FX_ASSERT(!"the listener lets nothing else pass");
+        fx_assert_fail("the listener lets nothing else pass", __FILE__, __LINE__);
     }
 }
 
@@ -357,7 +362,8 @@ roles_have_their_messages(void **state)
 {
     scene *here = *state;
     fx_link_envelope envelope;
-    Fortress__Link__Digest digest = FORTRESS__LINK__DIGEST__INIT;
+    Fortress__Link__Digest digest;
+    fortress__link__digest__init(&digest);
     digest.coordinator = fx_link_text("db1");
     digest.region = fx_link_text("us-west-2");
     fx_link_sender_fill(&here->db1.sender, &envelope);
@@ -509,7 +515,8 @@ coordinators_speak_to_each_other(void **state)
     fx_link_sender sender;
     endorsed result = {.loop = fx_loop_new()};
     fx_peer *peer = open_peer(result.loop, &sender, here->coordinator.url);
-    Fortress__Link__Digest digest = FORTRESS__LINK__DIGEST__INIT;
+    Fortress__Link__Digest digest;
+    fortress__link__digest__init(&digest);
     unsigned char packed[256];
     digest.coordinator = fx_link_text("use1-coord");
     digest.region = fx_link_text("us-east-1");
