@@ -1,5 +1,6 @@
 #include "coordinator/ledger/member.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,6 +20,7 @@ enum {
     PAUSE_FIRST_MS = 1000,
     PAUSE_MAX_MS = 30000,
     STAT_MAX_BYTES = 4096,
+    COMMAND_LINE_MAX_BYTES = 64 * 1024,
     ARGUMENT_MAX = 64
 };
 
@@ -125,6 +127,110 @@ adopt(fx_etcd_member *member)
     member->started = started;
     member->is_child = false;
     FX_LOG(member->options.log, INFO, "etcd.adopted", FX_INT("pid", pid));
+    return true;
+}
+
+/*
+ * The value of `flag` among NUL-terminated words, in either way that etcd takes it: "--flag VALUE",
+ * "--flag=VALUE"; NULL: not there. Go's flags take one dash as well as two.
+ */
+static const char *
+find_flag(const fx_buf *words, const char *flag)
+{
+    const char *at = fx_buf_text(words);
+    const char *end = at + words->size_bytes;
+    size_t length = strlen(flag);
+    while (at < end) {
+        const char *next = at + strlen(at) + 1;
+        const char *name = at + strspn(at, "-");
+        bool found = name > at && name - at <= 2 && strncmp(name, flag, length) == 0;
+        if (found && name[length] == '=') {
+            return name + length + 1;
+        }
+        if (found && name[length] == '\0') {
+            return next < end ? next : NULL;
+        }
+        at = next;
+    }
+    return NULL;
+}
+
+/* Is the folder that this process was started on the very folder of `data_dir`? */
+static bool
+works_on(pid_t pid, const struct stat *data_dir)
+{
+    fx_err ignored = {0};
+    char path[PATH_MAX];
+    struct stat folder;
+    (void)snprintf(path, sizeof path, "/proc/%d", (int)pid);
+    if (stat(path, &folder) != 0 || folder.st_uid != geteuid()) {
+        return false;
+    }
+    FX_BUF_AUTO words;
+    fx_buf_init(&words, COMMAND_LINE_MAX_BYTES);
+    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    if (fx_file_read(path, &words, &ignored) != FX_OK) {
+        return false;
+    }
+    const char *value = find_flag(&words, "data-dir");
+    if (value == NULL) {
+        return false;
+    }
+    /* As that process sees it: it may have another working folder, or another root. */
+    int length = snprintf(
+        path, sizeof path, "/proc/%d/%s/%s", (int)pid, value[0] == '/' ? "root" : "cwd", value);
+    return length > 0 && length < PATH_MAX && stat(path, &folder) == 0 &&
+           folder.st_dev == data_dir->st_dev && folder.st_ino == data_dir->st_ino;
+}
+
+static pid_t
+find_running(const char *data_dir)
+{
+    struct stat wanted;
+    if (stat(data_dir, &wanted) != 0) {
+        return 0; /* nobody has ever worked on it */
+    }
+    DIR *processes = opendir("/proc");
+    if (processes == NULL) {
+        return 0;
+    }
+    pid_t found = 0;
+    const struct dirent *entry = readdir(processes); // NOLINT(concurrency-mt-unsafe): own stream
+    for (; entry != NULL && found == 0;
+         entry = readdir(processes)) { // NOLINT(concurrency-mt-unsafe): own stream
+        char *end = NULL;
+        long pid = strtol(entry->d_name, &end, 10);
+        if (*end == '\0' && pid > 1 && pid <= INT_MAX && process_start((pid_t)pid) != 0 &&
+            works_on((pid_t)pid, &wanted)) {
+            found = (pid_t)pid;
+        }
+    }
+    (void)closedir(processes);
+    return found;
+}
+
+/*
+ * Takes over the process that works on the data folder though etcd.pid does not name it (lost, or
+ * of another life): a second one would only fail at the folder's lock.
+ */
+static bool
+adopt_found(fx_etcd_member *member)
+{
+    pid_t pid = find_running(member->options.data_dir);
+    uint64_t started = pid == 0 ? 0 : process_start(pid);
+    if (started == 0) {
+        return false;
+    }
+    member->pid = pid;
+    member->started = started;
+    member->is_child = false;
+    FX_LOG(
+        member->options.log,
+        WARN,
+        "etcd.found",
+        FX_INT("pid", pid),
+        FX_STR("data_dir", member->options.data_dir),
+        FX_STR("pid_file", member->pid_path));
     return true;
 }
 
@@ -277,7 +383,13 @@ fx_etcd_member_tend(fx_etcd_member *member, fx_mono now, fx_err *err)
         }
         return member->pid_unwritten ? keep_pid(member, err) : FX_OK;
     }
-    if (adopt(member) || now.ns < member->start_at.ns) {
+    if (adopt(member)) {
+        return FX_OK;
+    }
+    if (adopt_found(member)) {
+        return keep_pid(member, err);
+    }
+    if (now.ns < member->start_at.ns) {
         return FX_OK;
     }
     member->start_at = fx_mono_after(now, member->pause);

@@ -33,9 +33,12 @@ void fx_etcd_member_free(fx_etcd_member *member);
 FX_DEFINE_AUTO(fx_etcd_member);
 
 /*
- * Sees to it that the process runs: adopts the one that etcd.pid names, starts one otherwise, with
- * a pause of 1 s to 30 s between starts. To be called every second. errors: what kept it from being
- * started thread: one call at a time
+ * Sees to it that the process runs: adopts the one that etcd.pid names, else the etcd of the same
+ * user that works on `data_dir` (found in /proc; etcd.pid is written anew), starts one otherwise,
+ * with a pause of 1 s to 30 s between starts. To be called every second.
+ *
+ * errors: what kept it from being started, or its number from being noted
+ * thread: one call at a time
  */
 FX_MUST_USE fx_code fx_etcd_member_tend(fx_etcd_member *member, fx_mono now, fx_err *err);
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 
-from three_regions import (Writer, expect, postmaster_pid, running_lab, service, wait_for)
+from three_regions import (Writer, etcd_pids, expect, postmaster_pid, running_lab, service, wait_for)
 
 
 def restart(lab, region):
@@ -13,8 +13,9 @@ def restart(lab, region):
     process = lab.processes[(region.name, "coordinator")]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    for pid in lab.pids_of(region.path("etcd")):
-        os.kill(pid, signal.SIGKILL)
+    members = etcd_pids(lab, region)
+    expect(f"{region.name} has one etcd member", len(members) == 1)
+    os.kill(members[0], signal.SIGKILL)
     time.sleep(3)  # the state under test: three seconds without them
     lab.start_coordinator(region)
 

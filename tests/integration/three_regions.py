@@ -68,6 +68,11 @@ def postmaster_pid(region):
         return int(source.readline())
 
 
+def etcd_pids(lab, region):
+    """The region's etcd processes: its member, or worse, several."""
+    return lab.pids_of(region.folder, sparing=lab.OWN_PROGRAMS - {"etcd"})
+
+
 def leader_region(lab, regions=None):
     """The region whose coordinator leads."""
     name = lab.query("status", regions=regions)["leader"]
@@ -102,5 +107,5 @@ def expect_no_double_writer(first, second):
 
 
 __all__ = ["Lab", "LabError", "Writer", "SERVICE", "wait_for", "running_lab", "is_primary", "postmaster_pid",
-           "leader_region", "plans", "service", "expect", "rows", "expect_no_double_writer",
+           "etcd_pids", "leader_region", "plans", "service", "expect", "rows", "expect_no_double_writer",
            "skip_unless_root", "show_logs"]

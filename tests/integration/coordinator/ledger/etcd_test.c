@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -357,6 +358,40 @@ a_running_member_is_adopted_and_a_dead_one_restarted(void **state)
 }
 
 static void
+adopts_the_running_member(int i)
+{
+    fx_err err = {0};
+    char path[PATH_BYTES + 16];
+    char text[64] = "";
+    fx_etcd_member *other = new_member(i);
+    assert_int_equal(fx_etcd_member_tend(other, fx_clock_mono(), &err), FX_OK);
+    assert_int_equal(fx_etcd_member_pid(other), fx_etcd_member_pid(members[i]));
+    fx_etcd_member_free(other);
+    (void)snprintf(path, sizeof path, "%s/etcd.pid", state_dirs[i]);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    (void)fclose(file);
+    assert_int_equal(strtol(text, NULL, 10), fx_etcd_member_pid(members[i]));
+}
+
+/* Two on one data folder cannot be: the second would hang at its lock. */
+static void
+a_running_member_is_adopted_without_its_pid_file(void **state)
+{
+    (void)state;
+    char path[PATH_BYTES + 16];
+    (void)snprintf(path, sizeof path, "%s/etcd.pid", state_dirs[2]);
+    assert_int_equal(unlink(path), 0);
+    adopts_the_running_member(2);
+    FILE *file = fopen(path, "we"); /* names a process that is no etcd */
+    assert_non_null(file);
+    assert_true(fprintf(file, "%d 17\n", (int)getpid()) > 0);
+    (void)fclose(file);
+    adopts_the_running_member(2);
+}
+
+static void
 without_a_quorum_nothing_is_promised(void **state)
 {
     (void)state;
@@ -386,6 +421,7 @@ main(void)
         cmocka_unit_test(of_two_racing_writers_exactly_one_wins),
         cmocka_unit_test(a_stopped_member_is_passed_over),
         cmocka_unit_test(a_running_member_is_adopted_and_a_dead_one_restarted),
+        cmocka_unit_test(a_running_member_is_adopted_without_its_pid_file),
         cmocka_unit_test(without_a_quorum_nothing_is_promised),
     };
     return cmocka_run_group_tests_name("etcd", tests, start_cluster, stop_cluster);
