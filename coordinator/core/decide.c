@@ -2,6 +2,7 @@
 
 #include "coordinator/core/down.h"
 #include "coordinator/core/observe.h"
+#include "coordinator/core/outcome.h"
 #include "coordinator/core/plan.h"
 #include "coordinator/core/target.h"
 #include "coordinator/core/text.h"
@@ -40,6 +41,7 @@ fx_attempt_begin(fx_attempt *attempts, size_t *count, const fx_command *command)
         attempt->epoch = command->service.epoch;
         attempt->failure_count = 0;
     }
+    attempt->leader_revision = command->leader_revision;
     attempt->state = FX_ATTEMPT_RUNNING;
 }
 
@@ -49,28 +51,42 @@ fx_attempt_end(
 {
     fx_attempt *attempt = slot_of(attempts, count, command);
     attempt->epoch = command->service.epoch;
+    attempt->leader_revision = command->leader_revision;
     attempt->state = outcome->state;
+    attempt->is_so = outcome->is_so;
     attempt->finished_at = outcome->finished_at;
     attempt->committed = outcome->committed;
-    attempt->failure_count = outcome->state == FX_ATTEMPT_FAILED ? attempt->failure_count + 1 : 0;
+    attempt->failure_count = outcome->state == FX_ATTEMPT_DONE ? 0 : attempt->failure_count + 1;
     memcpy(attempt->detail, outcome->detail, sizeof attempt->detail);
+}
+
+/* Must the ledger be read before the next thing is decided? After an unknown outcome by a question
+ * that was sent later: the read is the observation. */
+static bool
+is_unread(const fx_ledger *ledger, const fx_attempt *attempt)
+{
+    switch (attempt->state) {
+    case FX_ATTEMPT_FAILED:
+        return fx_command_is_transaction(attempt->kind) &&
+               ledger->read_at.ns <= attempt->finished_at.ns;
+    case FX_ATTEMPT_UNKNOWN:
+        return fx_command_is_transaction(attempt->kind) &&
+               ledger->asked_at.ns <= attempt->finished_at.ns;
+    case FX_ATTEMPT_DONE:
+        return attempt->committed.value > ledger->revision.value;
+    case FX_ATTEMPT_RUNNING:
+        break;
+    }
+    return true;
 }
 
 /* One thing of a subject at a time, and the next only on a read that shows the last. */
 static bool
 is_busy(const fx_situation *situation, const fx_name *subject)
 {
-    const fx_ledger *ledger = situation->ledger;
     for (size_t i = 0; i < situation->attempt_count; i++) {
         const fx_attempt *attempt = &situation->attempts[i];
-        if (!fx_same(&attempt->subject, subject)) {
-            continue;
-        }
-        bool commits = attempt->kind != FX_COMMAND_DNS && attempt->kind != FX_COMMAND_VALIDATE;
-        bool unread = attempt->state == FX_ATTEMPT_FAILED
-                          ? commits && ledger->read_at.ns <= attempt->finished_at.ns
-                          : attempt->committed.value > ledger->revision.value;
-        if (attempt->state == FX_ATTEMPT_RUNNING || unread) {
+        if (fx_same(&attempt->subject, subject) && is_unread(situation->ledger, attempt)) {
             return true;
         }
     }
@@ -196,6 +212,7 @@ set_steps(const fx_situation *situation, fx_plan *plan)
     }
     plan->steps[0].started = situation->wall;
     plan->steps[0].attempts = 1;
+    plan->steps[0].term = situation->ledger->leader.term;
 }
 
 static fx_command *
@@ -395,7 +412,29 @@ switchover_request(const fx_ledger *ledger, const fx_name *service)
     return NULL;
 }
 
-/* Without a plan: the first start of a service, and what a failed plan left behind. */
+static void
+record_dns(
+    const fx_situation *situation,
+    const fx_service *service,
+    fx_outcome outcome,
+    fx_commands *commands)
+{
+    fx_command *command = fx_command_add(
+        situation, commands, FX_COMMAND_COMMIT, &service->name, "DNS says this epoch");
+    if (command == NULL) {
+        return;
+    }
+    command->service_touch = FX_TOUCH_PUT;
+    command->service = *service;
+    command->service.dns_epoch = service->epoch;
+    if (outcome == FX_OUTCOME_OBSERVED) {
+        fx_decision *decision = fx_command_decision(situation, command, "observed done", NULL);
+        fx_evidence_add(decision, NULL, &service->name, fx_outcome_dns_fact(situation, service));
+    }
+}
+
+/* Without a plan: the first start of a service, and what a failed plan left behind. Whoever led
+ * before may have made DNS say it already. */
 static void
 settle(const fx_situation *situation, const fx_service *service, fx_commands *commands)
 {
@@ -406,24 +445,18 @@ settle(const fx_situation *situation, const fx_service *service, fx_commands *co
     if (service->dns_epoch.value == service->epoch.value) {
         return;
     }
-    const fx_attempt *attempt =
-        fx_attempt_find(situation, &service->name, FX_COMMAND_DNS, service->epoch);
-    if (attempt != NULL && attempt->state == FX_ATTEMPT_DONE) {
-        fx_command *command = fx_command_add(
-            situation, commands, FX_COMMAND_COMMIT, &service->name, "DNS says this epoch");
-        if (command != NULL) {
-            command->service_touch = FX_TOUCH_PUT;
-            command->service = *service;
-            command->service.dns_epoch = service->epoch;
-        }
-        return;
-    }
-    if (fx_attempt_due(situation, attempt)) {
-        fx_command *command = fx_command_add(
-            situation, commands, FX_COMMAND_DNS, &service->name, "DNS does not say this epoch yet");
-        if (command != NULL) {
-            command->service = *service;
-        }
+    fx_outcome outcome = fx_outcome_of_dns(situation, service, true);
+    switch (outcome) {
+    case FX_OUTCOME_DONE:
+    case FX_OUTCOME_OBSERVED:
+        record_dns(situation, service, outcome, commands);
+        break;
+    case FX_OUTCOME_UNKNOWN:
+        fx_dns_decide(situation, service, FX_COMMAND_OBSERVE_DNS, commands);
+        break;
+    case FX_OUTCOME_OPEN:
+        fx_dns_decide(situation, service, FX_COMMAND_DNS, commands);
+        break;
     }
 }
 
@@ -545,4 +578,5 @@ fx_decide(const fx_situation *situation, fx_commands *out_commands)
     for (size_t i = 0; i < ledger->request_count; i++) {
         decide_request(situation, &ledger->requests[i], out_commands);
     }
+    fx_outcome_explain(situation, out_commands);
 }

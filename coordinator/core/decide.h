@@ -13,6 +13,7 @@ typedef enum fx_command_kind {
     FX_COMMAND_SIGN_FENCE,     /* gather endorsements, put the order into the plan's FENCE step */
     FX_COMMAND_SIGN_PROMOTION, /* likewise into the service record */
     FX_COMMAND_DNS,            /* make DNS say `service`'s primary and epoch */
+    FX_COMMAND_OBSERVE_DNS,    /* ask the authoritative server whether it says so */
     FX_COMMAND_VALIDATE,       /* write through DNS as a client would */
 } fx_command_kind;
 
@@ -63,22 +64,25 @@ typedef struct fx_commands {
 typedef enum fx_attempt_state {
     FX_ATTEMPT_RUNNING,
     FX_ATTEMPT_DONE,
-    FX_ATTEMPT_FAILED
+    FX_ATTEMPT_FAILED,  /* certainly not done */
+    FX_ATTEMPT_UNKNOWN, /* may be done, or be done later: to be observed (outcome.h) */
 } fx_attempt_state;
 
 /* The newest try of one kind of command for one subject, remembered by the leader's process. */
 typedef struct fx_attempt {
     fx_command_kind kind;
     fx_name subject;
-    fx_epoch epoch; /* that it was for */
+    fx_epoch epoch;              /* that it was for */
+    fx_revision leader_revision; /* the leadership that it was made under */
     fx_attempt_state state;
     fx_mono finished_at;
     uint32_t failure_count; /* since the last success, of this kind, subject and epoch */
     fx_revision committed;  /* COMMIT and SIGN done: the ledger's revision then */
+    bool is_so; /* OBSERVE done: the world is as it should be; `detail` says how it is */
     char detail[FX_REASON_BYTES];
 } fx_attempt;
 
-enum { FX_ATTEMPT_MAX = 5 * FX_SERVICE_MAX };
+enum { FX_ATTEMPT_MAX = 6 * FX_SERVICE_MAX };
 
 typedef struct fx_situation {
     const fx_ledger *ledger;

@@ -125,7 +125,7 @@ typedef enum fx_step_state {
     FX_STEP_RUNNING,
     FX_STEP_DONE,
     FX_STEP_FAILED,
-    FX_STEP_UNKNOWN,
+    FX_STEP_UNKNOWN, /* it may have happened: it is observed before it is repeated or passed */
 } fx_step_state;
 
 typedef struct fx_step {
@@ -137,6 +137,8 @@ typedef struct fx_step {
     uint32_t attempts;
     char detail[FX_REASON_BYTES];
     fx_name by;
+    uint64_t
+        term; /* of the leader that set the state; another one's tries are of unknown outcome */
     fx_signed_order order;
 } fx_step;
 
@@ -237,6 +239,7 @@ typedef struct fx_order_spec {
 /* One consistent read of all live prefixes. */
 typedef struct fx_ledger {
     fx_revision revision; /* the store's revision at the read */
+    fx_mono asked_at;     /* when the question was sent: what ended before it is in the answer */
     fx_mono read_at;      /* when the answer arrived */
     fx_mono steady_since; /* reads have succeeded since then without a long gap */
     fx_leader leader;

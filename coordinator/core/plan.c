@@ -2,6 +2,7 @@
 
 #include "coordinator/core/down.h"
 #include "coordinator/core/observe.h"
+#include "coordinator/core/outcome.h"
 #include "coordinator/core/renewal.h"
 #include "coordinator/core/target.h"
 #include "coordinator/core/text.h"
@@ -72,6 +73,7 @@ fx_attempt_find(
     for (size_t i = 0; i < situation->attempt_count; i++) {
         const fx_attempt *attempt = &situation->attempts[i];
         if (attempt->kind == kind && attempt->epoch.value == epoch.value &&
+            attempt->leader_revision.value == situation->ledger->leader.revision.value &&
             fx_same(&attempt->subject, subject)) {
             return attempt;
         }
@@ -147,10 +149,11 @@ set_step(
         }
         step->state = state;
         step->by = situation->self->name;
+        step->term = situation->ledger->leader.term;
         if (state == FX_STEP_RUNNING) {
-            step->started = situation->wall;
+            step->started = step->attempts == 0 ? situation->wall : step->started;
             step->attempts++;
-        } else {
+        } else if (state != FX_STEP_UNKNOWN || plan->state != FX_PLAN_STATE_RUNNING) {
             step->finished = situation->wall;
         }
         FX_TEXT_SET(step->detail, detail, NULL, NULL);
@@ -166,6 +169,56 @@ pass_step(const fx_situation *situation, fx_plan *plan, fx_step_kind kind, const
     if (next != NULL) {
         set_step(situation, plan, next->kind, FX_STEP_RUNNING, "");
     }
+}
+
+/* It may have happened: that is written down, and from now on it is observed. */
+static void
+mark_unknown(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const char *why,
+    fx_commands *commands)
+{
+    const fx_step *step = fx_plan_step(plan);
+    fx_command *command = commit_plan(situation, service, plan, why, commands);
+    if (command != NULL) {
+        set_step(situation, &command->plan, step->kind, FX_STEP_UNKNOWN, why);
+        fx_command_decision(situation, command, "observe first", &plan->id);
+    }
+}
+
+/* Marks in `command` that the step was observed: what was seen becomes evidence, and its detail. */
+static void
+note_observed(
+    const fx_situation *situation,
+    const fx_step *step,
+    const fx_name *subject,
+    const char *fact,
+    fx_command *command)
+{
+    if (step->state == FX_STEP_UNKNOWN) {
+        const fx_plan *plan = &command->plan;
+        fx_decision *decision = fx_command_decision(situation, command, "observed done", &plan->id);
+        fx_evidence_add(decision, NULL, subject, step->detail);
+        fx_evidence_add(decision, NULL, subject, fact);
+    }
+}
+
+/* Observed not to have happened: it is done again. */
+static void
+repeat_step(
+    const fx_situation *situation,
+    const fx_step *step,
+    const fx_name *subject,
+    const char *fact,
+    fx_command *command)
+{
+    fx_plan *plan = &command->plan;
+    fx_decision *decision = fx_command_decision(situation, command, "act again", &plan->id);
+    fx_evidence_add(decision, NULL, subject, step->detail);
+    fx_evidence_add(decision, NULL, subject, fact);
+    set_step(situation, plan, step->kind, FX_STEP_RUNNING, fact);
 }
 
 static void
@@ -191,7 +244,13 @@ finish_plan(
         set_step(situation, &command->plan, FX_STEP_RECORD, FX_STEP_DONE, "");
     } else {
         if (step != NULL) {
-            set_step(situation, &command->plan, step->kind, FX_STEP_FAILED, outcome);
+            bool unknown = step->state == FX_STEP_UNKNOWN; /* and stays so: nobody saw the end */
+            set_step(
+                situation,
+                &command->plan,
+                step->kind,
+                unknown ? FX_STEP_UNKNOWN : FX_STEP_FAILED,
+                outcome);
         }
         fx_command_decision(
             situation, command, state == FX_PLAN_STATE_FAILED ? "give up" : "call off", &plan->id);
@@ -335,7 +394,19 @@ wait_for_fence(
             commands);
         return;
     }
-    bool heard_itself = fx_view_host(situation->view, &plan->from_host) != NULL && heard;
+    /* Proof by the host or by time is the observation that ends it: a fence is not ordered twice.
+     */
+    const fx_host_view *host = fx_view_host(situation->view, &plan->from_host);
+    if (step->state == FX_STEP_RUNNING && fx_order_is_unknown(host, &step->order)) {
+        mark_unknown(
+            situation,
+            service,
+            plan,
+            "the host does not know whether it fenced: waiting for its proof, or its lease's end",
+            commands);
+        return;
+    }
+    bool heard_itself = host != NULL && heard;
     if (heard_itself && !signed_already) {
         sign_fence(situation, service, plan, commands);
     }
@@ -562,7 +633,10 @@ void
 fx_promotion_decide(const fx_situation *situation, const fx_service *service, fx_commands *commands)
 {
     const fx_host_view *host = fx_view_host(situation->view, &service->primary);
-    if (service->promotion.size_bytes > 0 && !order_failed(host, &service->promotion)) {
+    bool ignored =
+        fx_order_is_unknown(host, &service->promotion) && !fx_promotion_is_taken_up(host, service);
+    bool is_signed = service->promotion.size_bytes > 0;
+    if (is_signed && !ignored && !order_failed(host, &service->promotion)) {
         return;
     }
     const fx_attempt *attempt =
@@ -570,12 +644,11 @@ fx_promotion_decide(const fx_situation *situation, const fx_service *service, fx
     if (!fx_attempt_due(situation, attempt)) {
         return;
     }
-    fx_command *command = fx_command_add(
-        situation,
-        commands,
-        FX_COMMAND_SIGN_PROMOTION,
-        &service->name,
-        service->promotion.size_bytes > 0 ? "the last promotion failed" : "no promotion is signed");
+    const char *why = ignored     ? "the last promotion is not acted on"
+                      : is_signed ? "the last promotion failed"
+                                  : "no promotion is signed";
+    fx_command *command =
+        fx_command_add(situation, commands, FX_COMMAND_SIGN_PROMOTION, &service->name, why);
     if (command == NULL) {
         return;
     }
@@ -593,17 +666,44 @@ fx_promotion_decide(const fx_situation *situation, const fx_service *service, fx
     FX_TEXT_SET(command->order.reason, command->reason, NULL, NULL);
 }
 
+/* Signs anew what failed or, after an unknown outcome, was observed not to be acted on. */
+static void
+promote_again(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const fx_step *step,
+    fx_commands *commands)
+{
+    size_t before = commands->count;
+    fx_promotion_decide(situation, service, commands);
+    if (step->state != FX_STEP_UNKNOWN || commands->count == before) {
+        return;
+    }
+    char fact[FX_REASON_BYTES];
+    fx_report_fact(fx_view_host(situation->view, &service->primary), &service->name, fact);
+    fx_command *command = &commands->items[before];
+    command->plan_touch = FX_TOUCH_PUT;
+    command->plan = *plan;
+    repeat_step(situation, step, &service->primary, fact, command);
+}
+
 static void
 advance_promote(
     const fx_situation *situation,
     const fx_service *service,
     const fx_plan *plan,
+    const fx_step *step,
     fx_commands *commands)
 {
+    const fx_host_view *host = fx_view_host(situation->view, &service->primary);
     if (fx_primary_is_up(situation, service)) {
         const char *detail = "the new primary takes writes";
         fx_command *command = commit_plan(situation, service, plan, detail, commands);
         if (command != NULL) {
+            char fact[FX_REASON_BYTES];
+            fx_report_fact(host, &service->name, fact);
+            note_observed(situation, step, &service->primary, fact, command);
             pass_step(situation, &command->plan, FX_STEP_PROMOTE, detail);
         }
         return;
@@ -621,38 +721,133 @@ advance_promote(
             commands);
         return;
     }
-    fx_promotion_decide(situation, service, commands);
+    if (step->state == FX_STEP_RUNNING && fx_order_is_unknown(host, &service->promotion)) {
+        const fx_order_result *result = fx_host_result(host, &service->promotion.id);
+        char why[FX_REASON_BYTES];
+        FX_TEXT_SET(why, "the host does not know whether it was promoted: ", result->detail, NULL);
+        mark_unknown(situation, service, plan, why, commands);
+        return;
+    }
+    promote_again(situation, service, plan, step, commands);
 }
 
-/* DNS and VALIDATE: an action until it is done, or for too long. */
+void
+fx_dns_decide(
+    const fx_situation *situation,
+    const fx_service *service,
+    fx_command_kind kind,
+    fx_commands *commands)
+{
+    const fx_attempt *attempt = fx_attempt_find(situation, &service->name, kind, service->epoch);
+    if (!fx_attempt_due(situation, attempt)) {
+        return;
+    }
+    fx_command *command = fx_command_add(
+        situation,
+        commands,
+        kind,
+        &service->name,
+        kind == FX_COMMAND_DNS ? "DNS does not say this epoch yet" : "DNS may say it already");
+    if (command != NULL) {
+        command->service = *service;
+        command->plan.id = service->last_plan;
+    }
+}
+
+/* `fact`: what an observation found, NULL if an answer said that it is done. */
 static void
-advance_action(
+pass_dns(
     const fx_situation *situation,
     const fx_service *service,
     const fx_plan *plan,
-    fx_step_kind kind,
+    const char *fact,
     fx_commands *commands)
 {
-    bool is_dns = kind == FX_STEP_DNS;
-    fx_command_kind action = is_dns ? FX_COMMAND_DNS : FX_COMMAND_VALIDATE;
-    const fx_attempt *attempt = fx_attempt_find(situation, &service->name, action, service->epoch);
-    bool done = attempt != NULL && attempt->state == FX_ATTEMPT_DONE;
-    if (done && !is_dns) {
+    const fx_attempt *attempt =
+        fx_attempt_find(situation, &service->name, FX_COMMAND_DNS, service->epoch);
+    const char *detail = fact != NULL ? fact : attempt->detail;
+    fx_command *command = commit_plan(situation, service, plan, detail, commands);
+    if (command != NULL) {
+        if (fact != NULL) {
+            note_observed(situation, fx_plan_step(plan), &service->name, fact, command);
+        }
+        pass_step(situation, &command->plan, FX_STEP_DNS, detail);
+        command->service_touch = FX_TOUCH_PUT;
+        command->service.dns_epoch = service->epoch;
+    }
+}
+
+/* The attempt's own words, or whose attempt it was. */
+static void
+dns_is_unknown(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const fx_step *step,
+    fx_commands *commands)
+{
+    const fx_attempt *attempt =
+        fx_attempt_find(situation, &service->name, FX_COMMAND_DNS, service->epoch);
+    char why[FX_REASON_BYTES];
+    if (attempt != NULL) {
+        FX_TEXT_SET(why, "no answer says whether it happened: ", attempt->detail, NULL);
+    } else {
+        FX_TEXT_SET(why, step->by.text, " led when it began, and may have done it", NULL);
+    }
+    mark_unknown(situation, service, plan, why, commands);
+}
+
+static void
+advance_dns(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    const fx_step *step,
+    fx_commands *commands)
+{
+    bool is_unknown = step->state == FX_STEP_UNKNOWN;
+    bool of_others = is_unknown || step->term != situation->ledger->leader.term;
+    fx_outcome outcome = fx_outcome_of_dns(situation, service, of_others);
+    const char *fact = fx_outcome_dns_fact(situation, service);
+    if (outcome == FX_OUTCOME_DONE || outcome == FX_OUTCOME_OBSERVED) {
+        pass_dns(situation, service, plan, outcome == FX_OUTCOME_DONE ? NULL : fact, commands);
+        return;
+    }
+    if (is_overdue(situation, plan, situation->policy->dns_max)) {
+        const fx_attempt *attempt =
+            fx_attempt_find(situation, &service->name, FX_COMMAND_DNS, service->epoch);
+        const char *why = attempt != NULL ? attempt->detail : "it could not be begun in time";
+        finish_plan(situation, service, plan, FX_PLAN_STATE_FAILED, why, commands);
+    } else if (outcome == FX_OUTCOME_UNKNOWN && !is_unknown) {
+        dns_is_unknown(situation, service, plan, step, commands);
+    } else if (outcome == FX_OUTCOME_UNKNOWN) {
+        fx_dns_decide(situation, service, FX_COMMAND_OBSERVE_DNS, commands);
+    } else if (is_unknown) {
+        fx_command *command = commit_plan(situation, service, plan, fact, commands);
+        if (command != NULL) {
+            repeat_step(situation, step, &service->name, fact, command);
+        }
+    } else {
+        fx_dns_decide(situation, service, FX_COMMAND_DNS, commands);
+    }
+}
+
+/* It is an observation itself: repeated until it is good, or for too long. */
+static void
+advance_validate(
+    const fx_situation *situation,
+    const fx_service *service,
+    const fx_plan *plan,
+    fx_commands *commands)
+{
+    const fx_attempt *attempt =
+        fx_attempt_find(situation, &service->name, FX_COMMAND_VALIDATE, service->epoch);
+    if (attempt != NULL && attempt->state == FX_ATTEMPT_DONE) {
         finish_plan(
             situation, service, plan, FX_PLAN_STATE_DONE, "the service has moved", commands);
         return;
     }
-    if (done) {
-        fx_command *command = commit_plan(situation, service, plan, attempt->detail, commands);
-        if (command != NULL) {
-            pass_step(situation, &command->plan, kind, attempt->detail);
-            command->service_touch = FX_TOUCH_PUT;
-            command->service.dns_epoch = service->epoch;
-        }
-        return;
-    }
-    fx_dur limit = is_dns ? situation->policy->dns_max : situation->policy->validate_max;
-    if (is_overdue(situation, plan, limit)) {
+    if (is_overdue(situation, plan, situation->policy->validate_max)) {
         finish_plan(
             situation,
             service,
@@ -664,11 +859,7 @@ advance_action(
     }
     if (fx_attempt_due(situation, attempt)) {
         fx_command *command = fx_command_add(
-            situation,
-            commands,
-            action,
-            &service->name,
-            is_dns ? "clients must follow" : "as a client would");
+            situation, commands, FX_COMMAND_VALIDATE, &service->name, "as a client would");
         if (command != NULL) {
             command->service = *service;
             command->plan = *plan;
@@ -690,11 +881,13 @@ fx_plan_advance(
         fence_and_take_over(situation, service, plan, step, commands);
         break;
     case FX_STEP_PROMOTE:
-        advance_promote(situation, service, plan, commands);
+        advance_promote(situation, service, plan, step, commands);
         break;
     case FX_STEP_DNS:
+        advance_dns(situation, service, plan, step, commands);
+        break;
     case FX_STEP_VALIDATE:
-        advance_action(situation, service, plan, step->kind, commands);
+        advance_validate(situation, service, plan, commands);
         break;
     case FX_STEP_RECORD:
     case FX_STEP_NONE:

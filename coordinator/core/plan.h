@@ -15,7 +15,7 @@ fx_command *fx_command_add(
 fx_decision *fx_command_decision(
     const fx_situation *situation, fx_command *command, const char *verdict, const fx_id *plan);
 
-/* NULL: never tried for this epoch. */
+/* NULL: never tried for this epoch under the present leadership. */
 const fx_attempt *fx_attempt_find(
     const fx_situation *situation, const fx_name *subject, fx_command_kind kind, fx_epoch epoch);
 
@@ -32,7 +32,17 @@ void fx_plan_advance(
     const fx_plan *plan,
     fx_commands *commands);
 
-/* The promotion of `service` is missing, or its host reports that it failed. */
+/* Acts on DNS or observes it, once that is due. */
+void fx_dns_decide(
+    const fx_situation *situation,
+    const fx_service *service,
+    fx_command_kind kind,
+    fx_commands *commands);
+
+/*
+ * The promotion of `service` is missing, its host reports that it failed, or the host does not know
+ * and was observed not to act on it.
+ */
 void fx_promotion_decide(
     const fx_situation *situation, const fx_service *service, fx_commands *commands);
 

@@ -194,6 +194,29 @@ set_attempt(fx_dns *dns, const fx_dns_records *wanted, fx_mono deadline, fx_err 
     return dns->driver->replace(dns->state, &seen, wanted, deadline, err);
 }
 
+static fx_code
+make_wanted(const fx_dns *dns, const fx_dns_target *target, fx_dns_records *out_wanted, fx_err *err)
+{
+    FX_ASSERT(target->epoch > 0);
+    if (target->addresses_count == 0 || target->addresses_count > FX_DNS_ADDRESS_MAX) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "could not set %.100s to %u addresses: 1 to %d are possible",
+            dns->name,
+            target->addresses_count,
+            FX_DNS_ADDRESS_MAX);
+    }
+    *out_wanted = (fx_dns_records){.ttl_s = dns->ttl_s, .epoch = target->epoch};
+    for (unsigned i = 0; i < target->addresses_count; i++) {
+        if (keep_address(target->addresses[i], out_wanted, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    fx_dns_records_sort(out_wanted);
+    return FX_OK;
+}
+
 fx_code
 fx_dns_set(
     fx_dns *dns,
@@ -204,24 +227,11 @@ fx_dns_set(
     fx_err *err)
 {
     FX_ASSERT(dns->magic == DNS_MAGIC);
-    FX_ASSERT(epoch > 0);
-
-    if (addresses_count == 0 || addresses_count > FX_DNS_ADDRESS_MAX) {
-        return fx_fail(
-            err,
-            FX_ERR_INVALID,
-            "could not set %.100s to %u addresses: 1 to %d are possible",
-            dns->name,
-            addresses_count,
-            FX_DNS_ADDRESS_MAX);
+    fx_dns_target target = {addresses, addresses_count, epoch};
+    fx_dns_records wanted = {0};
+    if (make_wanted(dns, &target, &wanted, err) != FX_OK) {
+        return err->code;
     }
-    fx_dns_records wanted = {.ttl_s = dns->ttl_s, .epoch = epoch};
-    for (unsigned i = 0; i < addresses_count; i++) {
-        if (keep_address(addresses[i], &wanted, err) != FX_OK) {
-            return err->code;
-        }
-    }
-    fx_dns_records_sort(&wanted);
     fx_code code = FX_ERR_CONFLICT;
     for (int i = 0; i < ATTEMPTS_MAX && code == FX_ERR_CONFLICT; i++) {
         code = set_attempt(dns, &wanted, deadline, err);
@@ -230,6 +240,50 @@ fx_dns_set(
         err->outcome = FX_CLASS_TRANSIENT;
     }
     return code == FX_OK ? FX_OK : fx_err_wrap(err, "setting the name %.200s", dns->name);
+}
+
+/* The driver's replace of what is there by the same is a question: is it still so? */
+static fx_code
+observe(
+    fx_dns *dns,
+    const fx_dns_records *wanted,
+    fx_mono deadline,
+    bool *out_is_so,
+    fx_dns_records *out_records,
+    fx_err *err)
+{
+    fx_dns_records seen = {0};
+    if (dns->driver->get(dns->state, deadline, &seen, err) != FX_OK) {
+        return err->code;
+    }
+    bool is_so = fx_dns_records_equal(&seen, wanted);
+    if (is_so && dns->driver->replace(dns->state, &seen, wanted, deadline, err) != FX_OK) {
+        return err->code;
+    }
+    *out_is_so = is_so;
+    *out_records = seen;
+    return FX_OK;
+}
+
+fx_code
+fx_dns_observe(
+    fx_dns *dns,
+    const fx_dns_target *target,
+    fx_mono deadline,
+    bool *out_is_so,
+    fx_dns_records *out_records,
+    fx_err *err)
+{
+    FX_ASSERT(dns->magic == DNS_MAGIC);
+    fx_dns_records wanted = {0};
+    if (make_wanted(dns, target, &wanted, err) != FX_OK) {
+        return err->code;
+    }
+    fx_code code = FX_ERR_CONFLICT;
+    for (int i = 0; i < ATTEMPTS_MAX && code == FX_ERR_CONFLICT; i++) {
+        code = observe(dns, &wanted, deadline, out_is_so, out_records, err);
+    }
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "observing the name %.200s", dns->name);
 }
 
 fx_code

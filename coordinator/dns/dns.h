@@ -25,6 +25,13 @@ typedef struct fx_dns_records {
 
 typedef struct fx_dns fx_dns;
 
+/* What the name should say. */
+typedef struct fx_dns_target {
+    const char *const *addresses;
+    unsigned addresses_count;
+    uint64_t epoch;
+} fx_dns_target;
+
 /*
  * Reads the key and checks the options; asks no server yet.
  *
@@ -61,6 +68,20 @@ FX_MUST_USE fx_code fx_dns_set(
  */
 FX_MUST_USE fx_code
 fx_dns_get(fx_dns *dns, fx_mono deadline, fx_dns_records *out_records, fx_err *err);
+
+/*
+ * Does the provider say just what fx_dns_set would make it say? Changes nothing. A yes is proven
+ * where the provider can prove it (under the key's signature), so that a forged answer is none.
+ *
+ * errors: as fx_dns_get, and INVALID; the outcome does not matter, nothing was to be changed
+ */
+FX_MUST_USE fx_code fx_dns_observe(
+    fx_dns *dns,
+    const fx_dns_target *target,
+    fx_mono deadline,
+    bool *out_is_so,
+    fx_dns_records *out_records,
+    fx_err *err);
 
 typedef enum fx_dns_ability {
     FX_DNS_ANSWERS_AT_ONCE =

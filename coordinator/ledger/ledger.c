@@ -579,6 +579,7 @@ void
 fx_ledger_copy(fx_ledger *to, const fx_ledger *from)
 {
     to->revision = from->revision;
+    to->asked_at = from->asked_at;
     to->read_at = from->read_at;
     to->steady_since = from->steady_since;
     to->leader = from->leader;

@@ -429,6 +429,7 @@ fx_record_encode_plan(const fx_plan *plan, fx_buf *out, fx_err *err)
         steps[i].finished_wall_ns = from->finished.ns;
         steps[i].deadline_ns = from->deadline.ns;
         steps[i].attempts = from->attempts;
+        steps[i].term = from->term;
         steps[i].detail = text_of(from->detail);
         steps[i].by = text_of(from->by.text);
         steps[i].order = fill_promotion(&from->order, &rooms[i]);
@@ -474,6 +475,7 @@ read_steps(reader *in, const Fortress__Ledger__Plan *message, fx_plan *plan)
         to->finished.ns = from->finished_wall_ns;
         to->deadline.ns = from->deadline_ns;
         to->attempts = from->attempts;
+        to->term = from->term;
         read_text(in, from->detail, to->detail, sizeof to->detail);
         read_name(in, from->by, &to->by);
         read_promotion(in, from->order, &to->order);

@@ -135,30 +135,52 @@ sign(const fx_executor *executor, fx_command *command, uint32_t first, fx_err *e
 /* ---- one command
  * ------------------------------------------------------------------------------------- */
 
+/* Whatever became of it: it may be repeated as if it had failed. */
+static fx_code
+changed_nothing(fx_err *err)
+{
+    if (err->outcome == FX_CLASS_UNKNOWN) {
+        err->outcome = FX_CLASS_TRANSIENT;
+    }
+    return err->code;
+}
+
 static fx_code
 carry_out(
     const fx_executor *executor,
     fx_command *command,
     uint32_t first,
-    fx_revision *out_revision,
+    fx_attempt *outcome,
     fx_err *err)
 {
     const fx_executor_doors *doors = &executor->doors;
+    fx_observation observation = {.is_so = false};
     switch (command->kind) {
     case FX_COMMAND_DNS:
         return doors->redirect(doors->ctx, &command->service, in_ms(DNS_MS), err);
+    case FX_COMMAND_OBSERVE_DNS:
+        if (doors->observe(doors->ctx, &command->service, in_ms(DNS_MS), &observation, err) ==
+            FX_OK) {
+            outcome->is_so = observation.is_so;
+            memcpy(outcome->detail, observation.fact, sizeof outcome->detail);
+            return FX_OK;
+        }
+        return changed_nothing(err);
     case FX_COMMAND_VALIDATE:
-        return doors->validate(doors->ctx, &command->service, in_ms(VALIDATE_MS), err);
+        if (doors->validate(doors->ctx, &command->service, in_ms(VALIDATE_MS), err) == FX_OK) {
+            return FX_OK;
+        }
+        return changed_nothing(err);
     case FX_COMMAND_SIGN_FENCE:
     case FX_COMMAND_SIGN_PROMOTION:
         if (sign(executor, command, first, err) != FX_OK) {
-            return err->code;
+            return changed_nothing(err);
         }
         break;
     case FX_COMMAND_COMMIT:
         break;
     }
-    return fx_ledger_commit(executor->ledger, command, in_ms(COMMIT_MS), out_revision, err);
+    return fx_ledger_commit(executor->ledger, command, in_ms(COMMIT_MS), &outcome->committed, err);
 }
 
 static const char *
@@ -173,26 +195,36 @@ kind_text(fx_command_kind kind)
         return "sign promotion";
     case FX_COMMAND_DNS:
         return "dns";
+    case FX_COMMAND_OBSERVE_DNS:
+        return "observe dns";
     case FX_COMMAND_VALIDATE:
         return "validate";
     }
     return "?";
 }
 
+static fx_attempt_state
+state_of(fx_code code, const fx_err *err)
+{
+    if (code == FX_OK) {
+        return FX_ATTEMPT_DONE;
+    }
+    return err->outcome == FX_CLASS_UNKNOWN ? FX_ATTEMPT_UNKNOWN : FX_ATTEMPT_FAILED;
+}
+
 fx_attempt
 fx_execute(const fx_executor *executor, fx_command *command, uint32_t first)
 {
     fx_err err = {0};
-    fx_revision revision = {0};
     fx_mono began = fx_clock_mono();
-    fx_code code = carry_out(executor, command, first, &revision, &err);
-    fx_attempt outcome = {
-        .state = code == FX_OK ? FX_ATTEMPT_DONE : FX_ATTEMPT_FAILED,
-        .finished_at = fx_clock_mono(),
-        .committed = revision,
-    };
-    (void)snprintf(
-        outcome.detail, sizeof outcome.detail, "%s", code == FX_OK ? command->reason : err.message);
+    fx_attempt outcome = {.is_so = false};
+    (void)snprintf(outcome.detail, sizeof outcome.detail, "%s", command->reason);
+    fx_code code = carry_out(executor, command, first, &outcome, &err);
+    outcome.state = state_of(code, &err);
+    outcome.finished_at = fx_clock_mono();
+    if (code != FX_OK) {
+        (void)snprintf(outcome.detail, sizeof outcome.detail, "%s", err.message);
+    }
     if (code == FX_OK) {
         FX_LOG(
             executor->log,
@@ -204,12 +236,13 @@ fx_execute(const fx_executor *executor, fx_command *command, uint32_t first)
             FX_STR("plan", command->plan.id.text),
             FX_STR("verdict", command->decision.verdict),
             FX_STR("reason", command->reason),
+            FX_STR("detail", outcome.detail),
             FX_DUR("took_ms", fx_mono_since(outcome.finished_at, began)));
     } else {
         FX_LOG(
             executor->log,
             WARN,
-            "command.failed",
+            outcome.state == FX_ATTEMPT_UNKNOWN ? "command.unknown" : "command.failed",
             FX_STR("kind", kind_text(command->kind)),
             FX_STR("subject", command->subject.text),
             FX_INT("epoch", command->service.epoch.value),

@@ -8,6 +8,11 @@
 #include "common/crypto/sign.h"
 #include "coordinator/ledger/ledger.h"
 
+typedef struct fx_observation {
+    bool is_so; /* as it should be */
+    char fact[FX_REASON_BYTES];
+} fx_observation;
+
 /* What the wiring provides; all may be called from several threads at once, and block until
  * `deadline`. */
 typedef struct fx_executor_doors {
@@ -24,6 +29,13 @@ typedef struct fx_executor_doors {
     /* Makes DNS say the service's primary and epoch; success also where there is nothing to
      * redirect. */
     fx_code (*redirect)(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
+    /* Asks the authoritative server whether DNS says so; changes nothing. */
+    fx_code (*observe)(
+        void *ctx,
+        const fx_service *service,
+        fx_mono deadline,
+        fx_observation *out_observation,
+        fx_err *err);
     /* Writes as a client would: by name. */
     fx_code (*validate)(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
 } fx_executor_doors;
@@ -48,7 +60,9 @@ typedef struct fx_executor {
 
 /*
  * `first`: bit i is set for a peer that was heard lately: it is asked before the others. The order
- * of a signed command is put into the record that it commits.
+ * of a signed command is put into the record that it commits. The outcome is UNKNOWN where the
+ * command may have changed something though no answer said so: never of an observation, of a
+ * validation, of endorsements.
  */
 fx_attempt fx_execute(const fx_executor *executor, fx_command *command, uint32_t first);
 

@@ -132,6 +132,7 @@ open_executor(fx_daemon *daemon, fx_err *err)
                 .ctx = daemon,
                 .endorse = fx_run_endorse,
                 .redirect = fx_run_redirect,
+                .observe = fx_run_observe,
                 .validate = fx_run_validate,
             },
         .log = &daemon->log,

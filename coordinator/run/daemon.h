@@ -81,6 +81,7 @@ struct fx_daemon {
     /* The loop's alone. */
     fx_ledger *reading; /* the worker's while `is_reading` */
     fx_err read_err;
+    fx_mono asked_at;
     fx_mono read_at;
     bool is_reading;
     bool read_again;
@@ -136,6 +137,12 @@ fx_code fx_run_endorse(
     fx_err *err);
 fx_code fx_run_redirect(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
 fx_code fx_run_validate(void *ctx, const fx_service *service, fx_mono deadline, fx_err *err);
+fx_code fx_run_observe(
+    void *ctx,
+    const fx_service *service,
+    fx_mono deadline,
+    fx_observation *out_observation,
+    fx_err *err);
 FX_MUST_USE fx_code fx_run_dns_open(fx_daemon *daemon, fx_err *err);
 FX_MUST_USE fx_code fx_run_looks_open(fx_daemon *daemon, fx_err *err);
 void fx_run_look_at_members(void *ctx);

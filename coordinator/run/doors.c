@@ -183,6 +183,46 @@ fx_run_redirect(void *ctx, const fx_service *service, fx_mono deadline, fx_err *
     return dns == NULL ? FX_OK : fx_dns_set(dns, addresses, 1, service->epoch.value, deadline, err);
 }
 
+fx_code
+fx_run_observe(
+    void *ctx,
+    const fx_service *service,
+    fx_mono deadline,
+    fx_observation *out_observation,
+    fx_err *err)
+{
+    const fx_daemon *daemon = ctx;
+    const fx_member *primary = primary_of(service);
+    if (find_service(daemon, &service->name) == NULL || primary == NULL) {
+        return fx_fail(
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not observe the name of %s: this coordinator's configuration does not have it",
+            service->name.text);
+    }
+    fx_dns *dns = dns_of(daemon, service);
+    if (dns == NULL) {
+        *out_observation = (fx_observation){.is_so = true, .fact = "it has no name in DNS"};
+        return FX_OK;
+    }
+    const char *const addresses[] = {primary->address};
+    fx_dns_target target = {addresses, 1, service->epoch.value};
+    fx_dns_records records = {0};
+    bool is_so = false;
+    if (fx_dns_observe(dns, &target, deadline, &is_so, &records, err) != FX_OK) {
+        return err->code;
+    }
+    out_observation->is_so = is_so;
+    (void)snprintf(
+        out_observation->fact,
+        sizeof out_observation->fact,
+        "the name server says epoch %llu, %u addresses, the first %s",
+        (unsigned long long)records.epoch,
+        records.addresses_count,
+        records.addresses_count > 0 ? records.addresses[0] : "none");
+    return FX_OK;
+}
+
 /* A transaction id is given, and its commit written, only by a primary. */
 static fx_code
 write_probe(const char *conninfo, fx_mono deadline, fx_err *err)

@@ -4,6 +4,7 @@
 
 #include "common/base/clock.h"
 #include "coordinator/core/observe.h"
+#include "coordinator/core/outcome.h"
 #include "coordinator/run/daemon.h"
 
 /* ---- reading the ledger
@@ -14,6 +15,7 @@ read_ledger(void *ctx)
 {
     fx_daemon *daemon = ctx;
     daemon->read_err = (fx_err){0};
+    daemon->asked_at = fx_clock_mono();
     fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(FX_RUN_READ_MS));
     fx_ignore(
         fx_ledger_read(&daemon->ledger_door, deadline, daemon->reading, &daemon->read_err),
@@ -70,6 +72,7 @@ ledger_read(void *ctx)
     daemon->is_reading = false;
     if (daemon->read_err.code == FX_OK) {
         fx_ledger *fresh = daemon->reading;
+        fresh->asked_at = daemon->asked_at;
         fresh->read_at = daemon->read_at;
         fx_ledger_observe(fresh, daemon->has_ledger ? daemon->ledger : NULL, &daemon->policy);
         if (daemon->has_ledger) {
@@ -194,7 +197,7 @@ executed(void *ctx)
     command_job *job = ctx;
     fx_daemon *daemon = job->daemon;
     fx_attempt_end(daemon->attempts, &daemon->attempt_count, &job->command, &job->outcome);
-    bool changed = job->command.kind != FX_COMMAND_DNS && job->command.kind != FX_COMMAND_VALIDATE;
+    bool changed = fx_command_is_transaction(job->command.kind);
     free(job);
     if (changed) {
         fx_run_poll(daemon);

@@ -313,6 +313,39 @@ check_repeat(fx_dns *dns)
     assert_says_one(dns, "127.0.0.11", 4);
 }
 
+static bool
+observe(fx_dns *dns, const char *expected, uint64_t epoch, uint64_t seen_epoch)
+{
+    fx_err err = {0};
+    fx_dns_target target = {&expected, 1, epoch};
+    fx_dns_records seen = {0};
+    bool is_so = false;
+    fx_code code = fx_dns_observe(dns, &target, in_ms(5000), &is_so, &seen, &err);
+    if (code != FX_OK) {
+        fail_msg("%s (%s)", err.message, err.context);
+    }
+    assert_int_equal(seen.epoch, seen_epoch);
+    return is_so;
+}
+
+static void
+check_observe(fx_dns *dns)
+{
+    fx_err err = {0};
+    assert_false(observe(dns, "127.0.0.11", 1, 0));
+    assert_says(dns, NULL, 0, 0);
+    must_set(dns, "127.0.0.11", 4);
+    assert_true(observe(dns, "127.0.0.11", 4, 4));
+    assert_false(observe(dns, "127.0.0.12", 4, 4));
+    assert_false(observe(dns, "127.0.0.11", 3, 4));
+    assert_false(observe(dns, "127.0.0.11", 5, 4));
+    assert_says_one(dns, "127.0.0.11", 4);
+    fx_dns_target none = {NULL, 0, 4};
+    fx_dns_records seen = {0};
+    bool is_so = false;
+    assert_int_equal(fx_dns_observe(dns, &none, in_ms(5000), &is_so, &seen, &err), FX_ERR_INVALID);
+}
+
 static void
 check_stale(fx_dns *dns)
 {
@@ -468,6 +501,13 @@ repeats_without_harm(void **state)
 {
     (void)state;
     for_each(check_repeat);
+}
+
+static void
+observes_without_a_change(void **state)
+{
+    (void)state;
+    for_each(check_observe);
 }
 
 static void
@@ -737,6 +777,7 @@ main(void)
         cmocka_unit_test(sets_and_replaces),
         cmocka_unit_test(keeps_addresses_of_both_families),
         cmocka_unit_test(repeats_without_harm),
+        cmocka_unit_test(observes_without_a_change),
         cmocka_unit_test(refuses_a_lower_epoch),
         cmocka_unit_test(refuses_bad_addresses),
         cmocka_unit_test(ends_a_race_at_the_highest_epoch_without_a_missing_answer),

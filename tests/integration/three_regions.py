@@ -27,12 +27,15 @@ def skip_unless_root(why):
 
 
 @contextlib.contextmanager
-def running_lab(**options):
-    """A lab whose platform is ready. Its folder is kept when the test fails, and named."""
+def running_lab(before_start=None, **options):
+    """A lab whose platform is ready. Its folder is kept when the test fails, and named.
+    `before_start(lab)` may change what was prepared."""
     folder = tempfile.mkdtemp(prefix="fortress-test-")
     lab = Lab(folder, BINARIES, **options)
     try:
         lab.prepare()
+        if before_start:
+            before_start(lab)
         lab.start_fortress()
         lab.wait_ready()
         yield lab

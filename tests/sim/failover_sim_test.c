@@ -2,8 +2,11 @@
  * Whole clusters on virtual time: three regions with a coordinator, an etcd member and a database
  * host each. The decisions are those of production; modelled are etcd (a linearizable store with
  * revisions, gone without a majority), the network (delay, loss, partitions), crashes, agents with
- * leases and guards, and clocks whose rates differ. Checked at every change: never two hosts that
- * take writes, epochs only rise; and at the end, when everything works again: the service does.
+ * leases and guards, clocks whose rates differ, and a name server; answers are lost before and
+ * after what they would have told took effect, and some requests arrive long after they were given
+ * up. Checked at every change: never two hosts that take writes, epochs only rise, and no leader
+ * changes DNS while an earlier change may have happened at which it has not looked since; and at
+ * the end, when everything works again: the service does, and its name leads to it.
  *
  * FORTRESS_SIM_RUNS sets how many schedules are tried, FORTRESS_SIM_SEED the first seed; each
  * failure prints its seed, and the same seed gives the same trace (FORTRESS_SIM_TRACE=1 prints it).
@@ -23,6 +26,7 @@
 #include "coordinator/core/endorse.h"
 #include "coordinator/core/goals.h"
 #include "coordinator/core/observe.h"
+#include "coordinator/core/outcome.h"
 #include "coordinator/core/renewal.h"
 
 enum { REGIONS = 3, FAULTS_MAX = 12, RUNS_DEFAULT = 500 };
@@ -41,6 +45,7 @@ typedef enum mistake {
     MISTAKE_NO_LEASE_WAIT, /* a leader that takes over without waiting for the lease */
     MISTAKE_LATE_GUARD,    /* a guard that fences three seconds after the lease's end */
     MISTAKE_BLIND_RENEWAL, /* renewals that neither ask the ledger's plan nor compare revisions */
+    MISTAKE_BLIND_REPEAT,  /* a change of DNS without an answer counts as failed */
 } mistake;
 
 /* ---- the world
@@ -110,6 +115,8 @@ typedef enum event_kind {
     EVENT_READ_BACK,
     EVENT_COMMIT_AT_STORE,
     EVENT_COMMIT_BACK,
+    EVENT_NAME_AT_SERVER,
+    EVENT_NAME_BACK,
     EVENT_LEADERSHIP_AT_STORE,
     EVENT_LEADERSHIP_BACK,
     EVENT_RENEWAL_AT_STORE,
@@ -138,9 +145,19 @@ typedef struct event {
 typedef struct commit_message {
     fx_command command;
     bool signed_already;
+    bool given_up; /* arrives late: the answer finds nobody who waits */
+    bool unknown;  /* what is told of one that was given up */
     bool ok;
     int64_t revision;
 } commit_message;
+
+/* A change of the name, or a question for it. */
+typedef struct name_message {
+    fx_command command;
+    bool given_up;
+    fx_attempt_state state;
+    bool is_so;
+} name_message;
 
 typedef struct leadership_message {
     fx_leadership decision;
@@ -187,6 +204,19 @@ typedef struct world {
     coordinator coordinators[REGIONS];
     host hosts[REGIONS];
     uint64_t last_epoch;
+    /* what the name server says */
+    uint64_t name_epoch;
+    size_t name_host;
+    /* the newest change of DNS that a leader sent, and who looked at the name server last */
+    uint64_t sent_epoch;
+    size_t sent_by;
+    unsigned sent_life;
+    int64_t sent_at_ns;
+    bool sender_knows;
+    size_t looked_by;
+    unsigned looked_life;
+    int64_t looked_at_ns;
+    size_t unknowns;
     bool violated;
     char violation[256];
     size_t take_overs;
@@ -468,6 +498,7 @@ static void
 copy_ledger(fx_ledger *to, const fx_ledger *from)
 {
     to->revision = from->revision;
+    to->asked_at = from->asked_at;
     to->leader = from->leader;
     to->beat = from->beat;
     to->service_count = from->service_count;
@@ -638,8 +669,15 @@ carry_out(world *w, size_t h, const fx_order_spec *order)
     }
     of->epoch_seen = order->epoch.value;
     if (order->kind == FX_ORDER_PROMOTE) {
-        of->promoted_epoch = order->epoch.value;
-        add_result(of, &order->id, chance(w, 10) ? FX_ORDER_FAILED : FX_ORDER_DONE);
+        /* The agent may be killed in the middle: before or after the order is on its disk. */
+        bool interrupted = chance(w, 15);
+        of->promoted_epoch = interrupted && chance(w, 50) ? of->promoted_epoch : order->epoch.value;
+        fx_order_state told = chance(w, 10) ? FX_ORDER_FAILED : FX_ORDER_DONE;
+        add_result(of, &order->id, interrupted ? FX_ORDER_UNKNOWN : told);
+        return;
+    }
+    if (chance(w, 5)) {
+        add_result(of, &order->id, FX_ORDER_UNKNOWN);
         return;
     }
     /* fence: proof is given only when nothing is left, a moment later */
@@ -664,7 +702,7 @@ fenced(world *w, size_t h, bool orderly, const fx_order_spec *order)
     stop_database(w, h, FX_ROLE_HELD);
     of->fenced_epoch = order->epoch.value;
     of->stopped_lsn = orderly ? of->lsn : 0;
-    add_result(of, &order->id, FX_ORDER_DONE);
+    add_result(of, &order->id, chance(w, 10) ? FX_ORDER_UNKNOWN : FX_ORDER_DONE);
 }
 
 static void
@@ -1023,15 +1061,163 @@ look_at_hosts(world *w, size_t c)
 }
 
 static void
-end_attempt(world *w, size_t c, const fx_command *command, bool ok, int64_t revision)
+end_attempt(world *w, size_t c, const fx_command *command, fx_attempt outcome)
 {
     coordinator *of = &w->coordinators[c];
-    fx_attempt outcome = {
-        .state = ok ? FX_ATTEMPT_DONE : FX_ATTEMPT_FAILED,
-        .finished_at = coordinator_now(w, c),
-        .committed = {revision},
-    };
+    outcome.finished_at = coordinator_now(w, c);
+    w->unknowns += outcome.state == FX_ATTEMPT_UNKNOWN;
     fx_attempt_end(of->attempts, &of->attempt_count, command, &outcome);
+}
+
+/* ---- the name server
+ * --------------------------------------------------------------------------------- */
+
+static bool
+leads_in_store(const world *w, size_t c)
+{
+    return fx_leads(w->store, &w->coordinators[c].self);
+}
+
+/* A change whose end this leader does not know, and at which it has not looked since. */
+static void
+check_looked(world *w, size_t c, uint64_t epoch)
+{
+    unsigned life = w->coordinators[c].life;
+    bool own = w->sent_by == c && w->sent_life == life;
+    bool looked = w->looked_by == c && w->looked_life == life && w->looked_at_ns > w->sent_at_ns;
+    if (w->sent_epoch == epoch && !(own && w->sender_knows) && !looked) {
+        violate(w, "DNS is changed again, and nobody looked whether it was");
+    }
+}
+
+static void
+send_to_name_server(world *w, size_t c, const fx_command *command)
+{
+    unsigned life = w->coordinators[c].life;
+    if (command->kind == FX_COMMAND_DNS && leads_in_store(w, c)) {
+        check_looked(w, c, command->service.epoch.value);
+        w->sent_epoch = command->service.epoch.value;
+        w->sent_by = c;
+        w->sent_life = life;
+        w->sent_at_ns = w->now_ns;
+        w->sender_knows = false;
+    }
+    name_message *message = calloc(1, sizeof *message);
+    assert_non_null(message);
+    message->command = *command;
+    event of = {
+        .at_ns = w->now_ns + delay_ns(w),
+        .kind = EVENT_NAME_AT_SERVER,
+        .from = c,
+        .to = c,
+        .life = life,
+        .payload = message,
+    };
+    if (!chance(w, 20)) {
+        push(w, of);
+        return;
+    }
+    /* No answer comes; the request may still arrive, at once or long after it was given up. */
+    name_message *told = memcpy(calloc(1, sizeof *told), message, sizeof *told);
+    told->state = command->kind == FX_COMMAND_DNS ? FX_ATTEMPT_UNKNOWN : FX_ATTEMPT_FAILED;
+    event back = of;
+    back.kind = EVENT_NAME_BACK;
+    back.at_ns = w->now_ns + MS(1500);
+    back.payload = told;
+    push(w, back);
+    message->given_up = true;
+    of.at_ns += chance(w, 30) ? MS(1500) + (int64_t)below(w, (uint64_t)MS(4000)) : 0;
+    if (chance(w, 70)) {
+        push(w, of);
+    } else {
+        free(message);
+    }
+}
+
+static size_t
+host_index(const fx_name *name)
+{
+    size_t h = 0;
+    while (h < REGIONS && strcmp(host_names[h], name->text) != 0) {
+        h++;
+    }
+    return h;
+}
+
+/* As the driver does it: one step that compares the epoch there, and never goes back. */
+static void
+name_at_server(world *w, event *of)
+{
+    name_message *message = of->payload;
+    const fx_service *service = &message->command.service;
+    uint64_t epoch = service->epoch.value;
+    if (message->command.kind == FX_COMMAND_OBSERVE_DNS) {
+        message->state = chance(w, 90) ? FX_ATTEMPT_DONE : FX_ATTEMPT_FAILED;
+        message->is_so = w->name_epoch == epoch && w->name_host == host_index(&service->primary);
+    } else if (epoch < w->name_epoch || chance(w, 10)) {
+        message->state = FX_ATTEMPT_FAILED;
+    } else {
+        trace(w, "the name is changed", of->from, epoch);
+        w->name_epoch = epoch;
+        w->name_host = host_index(&service->primary);
+        message->state = FX_ATTEMPT_DONE;
+    }
+    if (!message->given_up) {
+        event back = *of;
+        back.kind = EVENT_NAME_BACK;
+        back.at_ns = w->now_ns + delay_ns(w);
+        push(w, back);
+        of->payload = NULL;
+    }
+}
+
+static void
+name_back(world *w, const event *of)
+{
+    const name_message *message = of->payload;
+    fx_attempt outcome = {.state = message->state, .is_so = message->is_so};
+    if (message->command.kind == FX_COMMAND_OBSERVE_DNS && message->state == FX_ATTEMPT_DONE) {
+        w->looked_by = of->from;
+        w->looked_life = of->life;
+        w->looked_at_ns = w->now_ns;
+    }
+    bool own = w->sent_by == of->from && w->sent_life == of->life &&
+               w->sent_epoch == message->command.service.epoch.value;
+    if (message->command.kind == FX_COMMAND_DNS && own && message->state != FX_ATTEMPT_UNKNOWN) {
+        w->sender_knows = true;
+    }
+    if (w->mistake == MISTAKE_BLIND_REPEAT && outcome.state == FX_ATTEMPT_UNKNOWN) {
+        outcome.state = FX_ATTEMPT_FAILED;
+    }
+    end_attempt(w, of->from, &message->command, outcome);
+}
+
+static void
+send_commit(world *w, size_t c, const fx_command *command)
+{
+    commit_message *message = calloc(1, sizeof *message);
+    assert_non_null(message);
+    message->command = *command;
+    event of = {
+        .at_ns = w->now_ns + delay_ns(w),
+        .kind = EVENT_COMMIT_AT_STORE,
+        .from = c,
+        .to = c,
+        .life = w->coordinators[c].life,
+        .payload = message,
+    };
+    if (chance(w, 3)) { /* given up, and arrives all the same, perhaps after the next read */
+        commit_message *told = memcpy(calloc(1, sizeof *told), message, sizeof *told);
+        told->unknown = true;
+        message->given_up = true;
+        event back = of;
+        back.kind = EVENT_COMMIT_BACK;
+        back.at_ns = w->now_ns + 2 * SECOND;
+        back.payload = told;
+        push(w, back);
+        of.at_ns += (int64_t)below(w, (uint64_t)(4 * SECOND));
+    }
+    push(w, of);
 }
 
 static void
@@ -1040,27 +1226,20 @@ start_command(world *w, size_t c, const fx_command *command)
     coordinator *of = &w->coordinators[c];
     trace(w, command->reason, c, (uint64_t)command->kind);
     fx_attempt_begin(of->attempts, &of->attempt_count, command);
-    if (command->kind == FX_COMMAND_DNS || command->kind == FX_COMMAND_VALIDATE) {
-        bool up = command->kind == FX_COMMAND_DNS;
-        for (size_t h = 0; h < REGIONS; h++) {
-            up = up || (w->hosts[h].accepts && connected(w, c, h));
-        }
-        end_attempt(w, c, command, up && chance(w, 80), 0);
+    if (command->kind == FX_COMMAND_DNS || command->kind == FX_COMMAND_OBSERVE_DNS) {
+        send_to_name_server(w, c, command);
         return;
     }
-    commit_message *message = calloc(1, sizeof *message);
-    assert_non_null(message);
-    message->command = *command;
-    push(
-        w,
-        (event){
-            .at_ns = w->now_ns + delay_ns(w),
-            .kind = EVENT_COMMIT_AT_STORE,
-            .from = c,
-            .to = c,
-            .life = of->life,
-            .payload = message,
-        });
+    if (command->kind == FX_COMMAND_VALIDATE) {
+        bool up = false;
+        for (size_t h = 0; h < REGIONS; h++) {
+            up = up || (w->hosts[h].accepts && connected(w, c, h) && w->name_host == h);
+        }
+        bool ok = up && chance(w, 80);
+        end_attempt(w, c, command, (fx_attempt){.state = ok ? FX_ATTEMPT_DONE : FX_ATTEMPT_FAILED});
+        return;
+    }
+    send_commit(w, c, command);
 }
 
 static void
@@ -1175,6 +1354,9 @@ commit_at_store(world *w, event *of)
         message->ok = true;
         message->revision = w->store->revision.value;
     }
+    if (message->given_up && next.kind == EVENT_COMMIT_BACK) {
+        return;
+    }
     push(w, next);
     of->payload = NULL;
 }
@@ -1184,6 +1366,7 @@ read_back(world *w, size_t c)
 {
     coordinator *of = &w->coordinators[c];
     fx_ledger *fresh = of->in_flight;
+    fresh->asked_at.ns = local_ns(&of->clock, of->read_sent_ns);
     fresh->read_at = coordinator_now(w, c);
     fx_ledger_observe(fresh, of->has_read ? of->ledger : NULL, &w->leader_policy);
     /* A renewal of our own may have been answered before this read was made. */
@@ -1388,6 +1571,7 @@ is_alive(const world *w, const event *of)
         return w->hosts[of->from].up && w->hosts[of->from].life == of->life;
     case EVENT_RENEWAL_AT_STORE:
     case EVENT_COMMIT_AT_STORE:
+    case EVENT_NAME_AT_SERVER:
     case EVENT_LEADERSHIP_AT_STORE:
         return true; /* sent: a crash of the sender does not call it back */
     case EVENT_RENEWAL_BACK:
@@ -1398,6 +1582,7 @@ is_alive(const world *w, const event *of)
     case EVENT_READ_AT_STORE:
     case EVENT_READ_BACK:
     case EVENT_COMMIT_BACK:
+    case EVENT_NAME_BACK:
     case EVENT_LEADERSHIP_BACK:
         return w->coordinators[of->from].life == of->life && w->coordinators[of->from].up;
     }
@@ -1425,8 +1610,11 @@ static void
 commit_back(world *w, const event *of)
 {
     const commit_message *message = of->payload;
-    bool told = store_serves(w, of->from) && !is_lost(w);
-    end_attempt(w, of->from, &message->command, told && message->ok, message->revision);
+    bool told = !message->unknown && store_serves(w, of->from) && !is_lost(w);
+    fx_attempt_state answer = message->ok ? FX_ATTEMPT_DONE : FX_ATTEMPT_FAILED;
+    fx_attempt outcome = {.state = told ? answer : FX_ATTEMPT_UNKNOWN};
+    outcome.committed.value = told && message->ok ? message->revision : 0;
+    end_attempt(w, of->from, &message->command, outcome);
 }
 
 static void
@@ -1459,6 +1647,12 @@ run_coordinator_event(world *w, event *of)
         break;
     case EVENT_COMMIT_BACK:
         commit_back(w, of);
+        break;
+    case EVENT_NAME_AT_SERVER:
+        name_at_server(w, of);
+        break;
+    case EVENT_NAME_BACK:
+        name_back(w, of);
         break;
     case EVENT_LEADERSHIP_AT_STORE:
         leadership_at_store(w, of);
@@ -1600,6 +1794,10 @@ check_end(world *w)
         w->store->services[0].dns_epoch.value != w->store->services[0].epoch.value) {
         violate(w, "everything works again, but DNS does not say so");
     }
+    if (w->name_epoch != w->store->services[0].epoch.value || w->name_host >= REGIONS ||
+        !w->hosts[w->name_host].accepts) {
+        violate(w, "everything works again, but the name leads elsewhere");
+    }
 }
 
 /* Gives the world's end; the caller frees with end(). */
@@ -1661,6 +1859,7 @@ typedef struct total {
     size_t plans_done;
     size_t plans_ended;
     size_t finished_by_another;
+    size_t unknowns;
     size_t violations;
 } total;
 
@@ -1680,11 +1879,13 @@ run_many(uint64_t first_seed, uint64_t count, mistake made, bool stop_at_violati
         sum.plans_done += w->plans_done;
         sum.plans_ended += w->plans_ended;
         sum.finished_by_another += w->finished_by_another;
+        sum.unknowns += w->unknowns;
         sum.violations += w->violated;
         if (w->violated && made == MISTAKE_NONE) {
             print_error("%s\n", w->violation);
         }
-        bool found = w->violated && strstr(w->violation, "two hosts") != NULL;
+        const char *sought = made == MISTAKE_BLIND_REPEAT ? "nobody looked" : "two hosts";
+        bool found = w->violated && strstr(w->violation, sought) != NULL;
         end(w);
         if (found && stop_at_violation) {
             break;
@@ -1705,13 +1906,14 @@ no_schedule_has_two_primaries_and_every_one_recovers(void **state)
     total sum = run_many(seed, runs, MISTAKE_NONE, false);
     print_message(
         "%llu schedules from seed %llu: %zu take-overs, %zu of %zu plans done, %zu by another "
-        "leader\n",
+        "leader, %zu actions of unknown outcome\n",
         (unsigned long long)runs,
         (unsigned long long)seed,
         sum.take_overs,
         sum.plans_done,
         sum.plans_ended,
-        sum.finished_by_another);
+        sum.finished_by_another,
+        sum.unknowns);
     assert_int_equal(sum.violations, 0);
     if (runs >= RUNS_DEFAULT) {
         assert_true(sum.take_overs > runs / 4);
@@ -1740,6 +1942,13 @@ renewals_that_compare_nothing_are_found(void **state)
     assert_true(run_many(1, RUNS_DEFAULT, MISTAKE_BLIND_RENEWAL, true).violations > 0);
 }
 
+static void
+a_leader_that_repeats_without_looking_is_found(void **state)
+{
+    (void)state;
+    assert_true(run_many(1, RUNS_DEFAULT, MISTAKE_BLIND_REPEAT, true).violations > 0);
+}
+
 int
 main(void)
 {
@@ -1748,6 +1957,7 @@ main(void)
         cmocka_unit_test(a_leader_that_does_not_wait_for_the_lease_is_found),
         cmocka_unit_test(a_guard_that_fences_late_is_found),
         cmocka_unit_test(renewals_that_compare_nothing_are_found),
+        cmocka_unit_test(a_leader_that_repeats_without_looking_is_found),
     };
     return cmocka_run_group_tests_name("failover_sim", tests, NULL, NULL);
 }

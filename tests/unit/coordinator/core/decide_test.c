@@ -362,6 +362,8 @@ a_new_service_is_created_signed_and_given_its_name(void **state)
     world_state(w, 0)->role = FX_ROLE_PRIMARY;
     world_state(w, 0)->healthy = true;
     world_state(w, 0)->epoch_seen.value = 1;
+    assert_int_equal(world_decide(w)->kind, FX_COMMAND_OBSERVE_DNS); /* whoever led before */
+    finish(w, FX_COMMAND_OBSERVE_DNS, FX_ATTEMPT_DONE);
     assert_int_equal(world_decide(w)->kind, FX_COMMAND_DNS);
     finish(w, FX_COMMAND_DNS, FX_ATTEMPT_DONE);
     (void)decide_and_apply(w);

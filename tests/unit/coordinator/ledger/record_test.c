@@ -27,7 +27,9 @@ a_plan_with_a_signed_order_comes_back_as_it_was(void **state)
     plan->step_count = 1;
     fx_step *step = &plan->steps[0];
     step->kind = FX_STEP_FENCE;
-    step->state = FX_STEP_RUNNING;
+    step->state = FX_STEP_UNKNOWN;
+    step->attempts = 2;
+    step->term = 7;
     fx_order_spec order = {
         .id = {"fence-e3-r51-101"},
         .kind = FX_ORDER_FENCE,
