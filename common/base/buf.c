@@ -46,6 +46,13 @@ grow_to(fx_buf *buf, size_t need_bytes)
     buf->capacity_bytes = capacity_bytes;
 }
 
+void
+fx_buf_reserve(fx_buf *buf, size_t size_bytes)
+{
+    FX_ASSERT(size_bytes <= buf->max_bytes);
+    grow_to(buf, size_bytes);
+}
+
 fx_code
 fx_buf_extend(fx_buf *buf, size_t size_bytes, unsigned char **out_room, fx_err *err)
 {

@@ -30,6 +30,9 @@ FX_MUST_USE fx_code fx_buf_append_format(fx_buf *buf, fx_err *err, const char *f
 FX_MUST_USE fx_code
 fx_buf_extend(fx_buf *buf, size_t size_bytes, unsigned char **out_room, fx_err *err);
 
+/* Takes memory for `size_bytes` in all at once: up to there the content does not move. */
+void fx_buf_reserve(fx_buf *buf, size_t size_bytes);
+
 /* Moves what follows the first `size_bytes` to the front. */
 void fx_buf_consume(fx_buf *buf, size_t size_bytes);
 

@@ -30,9 +30,15 @@ fx_aead_new(const unsigned char key[FX_KEY_BYTES])
     aead->sealing = EVP_CIPHER_CTX_new();
     aead->opening = EVP_CIPHER_CTX_new();
     FX_ASSERT(aead->method != NULL && aead->sealing != NULL && aead->opening != NULL);
+    fx_aead_set_key(aead, key);
+    return aead;
+}
+
+void
+fx_aead_set_key(fx_aead *aead, const unsigned char key[FX_KEY_BYTES])
+{
     must(EVP_EncryptInit_ex2(aead->sealing, aead->method, key, NULL, NULL));
     must(EVP_DecryptInit_ex2(aead->opening, aead->method, key, NULL, NULL));
-    return aead;
 }
 
 void
@@ -56,17 +62,13 @@ make_nonce(uint64_t number, unsigned char out_nonce[NONCE_BYTES])
     }
 }
 
-fx_code
-fx_aead_seal(
-    fx_aead *aead, uint64_t number, fx_bytes bound, fx_bytes plain, fx_buf *out, fx_err *err)
+void
+fx_aead_seal_into(
+    fx_aead *aead, uint64_t number, fx_bytes bound, fx_bytes plain, unsigned char *out_room)
 {
     FX_ASSERT(plain.size_bytes < INT_MAX && bound.size_bytes < INT_MAX);
     unsigned char nonce[NONCE_BYTES];
     make_nonce(number, nonce);
-    unsigned char *room = NULL;
-    if (fx_buf_extend(out, plain.size_bytes + FX_AEAD_TAG_BYTES, &room, err) != FX_OK) {
-        return fx_err_wrap(err, "encrypting");
-    }
     int put = 0;
     EVP_CIPHER_CTX *cipher = aead->sealing;
     must(EVP_EncryptInit_ex2(cipher, NULL, NULL, nonce, NULL));
@@ -74,12 +76,23 @@ fx_aead_seal(
         must(EVP_EncryptUpdate(cipher, NULL, &put, bound.data, (int)bound.size_bytes));
     }
     if (plain.size_bytes > 0) {
-        must(EVP_EncryptUpdate(cipher, room, &put, plain.data, (int)plain.size_bytes));
+        must(EVP_EncryptUpdate(cipher, out_room, &put, plain.data, (int)plain.size_bytes));
     }
     unsigned char rest[16];
     must(EVP_EncryptFinal_ex(cipher, rest, &put));
     must(EVP_CIPHER_CTX_ctrl(
-        cipher, EVP_CTRL_AEAD_GET_TAG, FX_AEAD_TAG_BYTES, room + plain.size_bytes));
+        cipher, EVP_CTRL_AEAD_GET_TAG, FX_AEAD_TAG_BYTES, out_room + plain.size_bytes));
+}
+
+fx_code
+fx_aead_seal(
+    fx_aead *aead, uint64_t number, fx_bytes bound, fx_bytes plain, fx_buf *out, fx_err *err)
+{
+    unsigned char *room = NULL;
+    if (fx_buf_extend(out, plain.size_bytes + FX_AEAD_TAG_BYTES, &room, err) != FX_OK) {
+        return fx_err_wrap(err, "encrypting");
+    }
+    fx_aead_seal_into(aead, number, bound, plain, room);
     return FX_OK;
 }
 

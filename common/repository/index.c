@@ -54,6 +54,15 @@ by_id(const void *left, const void *right)
     return one->pack < two->pack ? -1 : one->pack > two->pack;
 }
 
+void
+fx_index_sort(fx_index *index)
+{
+    if (!index->sorted && index->entry_count > 0) {
+        qsort(index->entries, index->entry_count, sizeof *index->entries, by_id);
+    }
+    index->sorted = true;
+}
+
 const fx_index_entry *
 fx_index_find(fx_index *index, const fx_chunk_id *id)
 {
@@ -61,8 +70,7 @@ fx_index_find(fx_index *index, const fx_chunk_id *id)
         return NULL;
     }
     if (!index->sorted) {
-        qsort(index->entries, index->entry_count, sizeof *index->entries, by_id);
-        index->sorted = true;
+        fx_index_sort(index);
     }
     size_t low = 0;
     size_t high = index->entry_count;
@@ -110,20 +118,26 @@ fx_index_merge(fx_index *into, const fx_index *from)
 }
 
 fx_code
-fx_index_encode(const fx_index_pack *pack, const fx_chunk_id *ids, fx_buf *out, fx_err *err)
+fx_index_encode(const fx_index_pack *pack, const fx_object_writer *object, fx_buf *out, fx_err *err)
 {
-    unsigned char head[RECORD_HEAD_BYTES];
-    memcpy(head, pack->name, FX_ID_BYTES);
-    for (size_t i = 0; i < 8; i++) {
-        head[FX_ID_BYTES + i] = (unsigned char)(pack->size_bytes >> (8 * i));
-    }
-    for (size_t i = 0; i < 4; i++) {
-        head[FX_ID_BYTES + 8 + i] = (unsigned char)(pack->blob_count >> (8 * i));
-    }
-    if (fx_buf_append(out, head, sizeof head, err) != FX_OK) {
+    FX_ASSERT(pack->blob_count == object->count);
+    unsigned char *room = NULL;
+    size_t record_bytes = RECORD_HEAD_BYTES + (size_t)pack->blob_count * FX_ID_BYTES;
+    if (fx_buf_extend(out, record_bytes, &room, err) != FX_OK) {
         return err->code;
     }
-    return fx_buf_append(out, ids, pack->blob_count * sizeof *ids, err);
+    memcpy(room, pack->name, FX_ID_BYTES);
+    for (size_t i = 0; i < 8; i++) {
+        room[FX_ID_BYTES + i] = (unsigned char)(pack->size_bytes >> (8 * i));
+    }
+    for (size_t i = 0; i < 4; i++) {
+        room[FX_ID_BYTES + 8 + i] = (unsigned char)(pack->blob_count >> (8 * i));
+    }
+    for (uint32_t i = 0; i < pack->blob_count; i++) {
+        const fx_chunk_id *id = fx_object_id_at(object, i);
+        memcpy(room + RECORD_HEAD_BYTES + (size_t)i * FX_ID_BYTES, id->bytes, FX_ID_BYTES);
+    }
+    return FX_OK;
 }
 
 static uint64_t

@@ -1,7 +1,7 @@
 /* Where chunks are: in memory, 40 bytes a chunk. */
 #pragma once
 
-#include "common/repository/repository.h"
+#include "common/repository/object.h"
 
 typedef struct fx_index_pack {
     unsigned char name[FX_ID_BYTES];
@@ -32,6 +32,9 @@ void fx_index_free(fx_index *index);
 uint32_t fx_index_add_pack(fx_index *index, const fx_index_pack *pack);
 void fx_index_add(fx_index *index, const fx_index_entry *entry);
 
+/* Until something is added, finding changes nothing: threads may do so at once. */
+void fx_index_sort(fx_index *index);
+
 /* The first entry of a chunk; the same chunk in further packs follows it. NULL: unknown. */
 const fx_index_entry *fx_index_find(fx_index *index, const fx_chunk_id *id);
 
@@ -41,8 +44,9 @@ bool fx_index_is_recorded(fx_index *index, const fx_chunk_id *id);
 /* Adds all packs and entries of another. */
 void fx_index_merge(fx_index *into, const fx_index *from);
 
-/* Records of packs and their chunks as they stand in an index object's blobs. errors: LIMIT */
-FX_MUST_USE fx_code
-fx_index_encode(const fx_index_pack *pack, const fx_chunk_id *ids, fx_buf *out, fx_err *err);
+/* Appends the record of a pack and its chunks as it stands in an index object's blobs. errors:
+ * LIMIT, with `out` unchanged */
+FX_MUST_USE fx_code fx_index_encode(
+    const fx_index_pack *pack, const fx_object_writer *object, fx_buf *out, fx_err *err);
 /* Adds all records of a blob. errors: DAMAGED, with the index unchanged in what it finds */
 FX_MUST_USE fx_code fx_index_decode(fx_index *index, fx_bytes blob, fx_err *err);

@@ -8,7 +8,6 @@
 #include "common/store/store.h"
 
 enum {
-    FX_PACK_TARGET_BYTES = 16 * 1024 * 1024,
     FX_OPEN_PACK_MAX = 64, /* heads and directories kept */
     FX_SEGMENT_MAX = 8,    /* pieces of packs kept */
     FX_SEGMENT_BYTES = 4 * 1024 * 1024,

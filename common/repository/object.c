@@ -53,22 +53,19 @@ fx_session_begin(const fx_repository_key *key, fx_session *out_session, fx_err *
  * The id key goes in too: the session key alone could be sealed by anyone who knows the scope's
  * public key, and such an object must not open.
  */
-static fx_aead *
-object_aead(
+static void
+derive_object_key(
     const unsigned char session_key[FX_KEY_BYTES],
     const unsigned char id_key[FX_KEY_BYTES],
-    const unsigned char salt[32])
+    const unsigned char salt[32],
+    unsigned char out_key[FX_KEY_BYTES])
 {
     unsigned char both[2 * FX_KEY_BYTES];
-    unsigned char key[FX_KEY_BYTES];
     memcpy(both, session_key, FX_KEY_BYTES);
     memcpy(both + FX_KEY_BYTES, id_key, FX_KEY_BYTES);
     fx_hkdf_sha256(
-        (fx_bytes){both, sizeof both}, (fx_bytes){salt, 32}, object_use, key, sizeof key);
-    fx_aead *aead = fx_aead_new(key);
+        (fx_bytes){both, sizeof both}, (fx_bytes){salt, 32}, object_use, out_key, FX_KEY_BYTES);
     fx_wipe(both, sizeof both);
-    fx_wipe(key, sizeof key);
-    return aead;
 }
 
 /* What every blob is bound to: the whole head, its number, and its line in the directory. */
@@ -104,6 +101,16 @@ make_directory_bound(
 /* ---- writing ------------------------------------------------------------------------------------
  */
 
+void
+fx_object_writer_init(fx_object_writer *writer)
+{
+    size_t max_bytes = (size_t)128 * 1024 * 1024;
+    *writer = (fx_object_writer){0};
+    fx_buf_init(&writer->bytes, max_bytes);
+    fx_buf_init(&writer->directory, max_bytes);
+    fx_buf_init(&writer->scratch, 2 * (size_t)FX_OBJECT_BLOB_MAX_BYTES);
+}
+
 fx_code
 fx_object_begin(
     fx_object_writer *writer,
@@ -113,12 +120,9 @@ fx_object_begin(
     fx_err *err)
 {
     FX_ASSERT(plain.size_bytes <= FX_OBJECT_PLAIN_MAX_BYTES);
-    size_t max_bytes = (size_t)128 * 1024 * 1024;
-    *writer = (fx_object_writer){0};
-    fx_buf_init(&writer->bytes, max_bytes);
-    fx_buf_init(&writer->directory, max_bytes);
-    fx_buf_init(&writer->scratch, 2 * (size_t)FX_OBJECT_BLOB_MAX_BYTES);
-
+    fx_buf_clear(&writer->bytes);
+    fx_buf_clear(&writer->directory);
+    writer->count = 0;
     unsigned char head[FX_OBJECT_HEAD_BYTES] = {0};
     memcpy(head, object_magic, sizeof object_magic);
     put_u32(head + 8, FX_OBJECT_VERSION);
@@ -126,13 +130,94 @@ fx_object_begin(
     fx_crypto_random(head + SALT_AT, 32);
     memcpy(head + SEALED_AT, session->sealed, sizeof session->sealed);
     put_u32(head + PLAIN_SIZE_AT, (uint32_t)plain.size_bytes);
-    writer->aead = object_aead(session->key, session->id_key, head + SALT_AT);
+    derive_object_key(session->key, session->id_key, head + SALT_AT, writer->key);
+    if (writer->aead == NULL) {
+        writer->aead = fx_aead_new(writer->key);
+    } else {
+        fx_aead_set_key(writer->aead, writer->key);
+    }
     if (fx_buf_append(&writer->bytes, head, sizeof head, err) != FX_OK ||
         fx_buf_append(&writer->bytes, plain.data, plain.size_bytes, err) != FX_OK) {
         return fx_err_wrap(err, "beginning an object");
     }
     fx_sha256(fx_buf_bytes(&writer->bytes), writer->head_digest);
     return FX_OK;
+}
+
+fx_code
+fx_blob_draft_make(
+    fx_zip *zip,
+    const fx_chunk_id *id,
+    uint32_t kind,
+    fx_bytes content,
+    fx_buf *scratch,
+    fx_blob_draft *out_draft,
+    fx_err *err)
+{
+    FX_ASSERT(content.size_bytes <= FX_OBJECT_BLOB_MAX_BYTES);
+    bool shrunk = false;
+    fx_buf_clear(scratch);
+    if (fx_zip_compress(zip, 1, content, scratch, &shrunk, err) != FX_OK) {
+        return err->code;
+    }
+    *out_draft = (fx_blob_draft){
+        .id = *id,
+        .content_bytes = (uint32_t)content.size_bytes,
+        .flags = kind << 8 | (shrunk ? 1U : 0U),
+        .plain = shrunk ? fx_buf_bytes(scratch) : content,
+    };
+    return FX_OK;
+}
+
+fx_code
+fx_object_reserve(
+    fx_object_writer *writer, const fx_blob_draft *draft, fx_object_slot *out_slot, fx_err *err)
+{
+    FX_ASSERT(writer->count < FX_OBJECT_BLOB_MAX);
+    uint32_t stored_bytes = (uint32_t)draft->plain.size_bytes + FX_AEAD_TAG_BYTES;
+    unsigned char entry[FX_OBJECT_ENTRY_BYTES];
+    memcpy(entry, draft->id.bytes, 32);
+    put_u32(entry + 32, stored_bytes);
+    put_u32(entry + 36, draft->content_bytes);
+    put_u32(entry + 40, draft->flags);
+    size_t offset = writer->bytes.size_bytes;
+    unsigned char *room = NULL;
+    if (fx_buf_extend(&writer->bytes, stored_bytes, &room, err) != FX_OK ||
+        fx_buf_append(&writer->directory, entry, sizeof entry, err) != FX_OK) {
+        return fx_err_wrap(err, "adding to an object");
+    }
+    *out_slot = (fx_object_slot){.number = writer->count++, .offset = offset};
+    return FX_OK;
+}
+
+/* The nonce is the blob's number, under a key that this object alone has: none repeats. */
+static void
+fill(
+    const fx_object_writer *writer,
+    fx_aead *aead,
+    const fx_object_slot *slot,
+    const fx_blob_draft *draft)
+{
+    unsigned char bound[BOUND_BYTES];
+    make_bound(
+        bound, writer->head_digest, slot->number, &draft->id, draft->content_bytes, draft->flags);
+    fx_aead_seal_into(
+        aead,
+        slot->number,
+        (fx_bytes){bound, sizeof bound},
+        draft->plain,
+        writer->bytes.data + slot->offset);
+}
+
+void
+fx_object_fill(
+    const fx_object_writer *writer,
+    fx_aead *aead,
+    const fx_object_slot *slot,
+    const fx_blob_draft *draft)
+{
+    fx_aead_set_key(aead, writer->key);
+    fill(writer, aead, slot, draft);
 }
 
 fx_code
@@ -144,35 +229,21 @@ fx_object_add(
     fx_bytes content,
     fx_err *err)
 {
-    FX_ASSERT(content.size_bytes <= FX_OBJECT_BLOB_MAX_BYTES);
-    FX_ASSERT(writer->count < FX_OBJECT_BLOB_MAX);
-    bool shrunk = false;
-    fx_buf_clear(&writer->scratch);
-    if (fx_zip_compress(zip, 1, content, &writer->scratch, &shrunk, err) != FX_OK) {
+    fx_blob_draft draft;
+    fx_object_slot slot;
+    if (fx_blob_draft_make(zip, id, kind, content, &writer->scratch, &draft, err) != FX_OK ||
+        fx_object_reserve(writer, &draft, &slot, err) != FX_OK) {
         return err->code;
     }
-    fx_bytes plain = shrunk ? fx_buf_bytes(&writer->scratch) : content;
-    uint32_t flags = kind << 8 | (shrunk ? 1U : 0U);
-    unsigned char bound[BOUND_BYTES];
-    make_bound(bound, writer->head_digest, writer->count, id, (uint32_t)content.size_bytes, flags);
-    size_t before_bytes = writer->bytes.size_bytes;
-    /* The nonce is the blob's number, under a key that this object alone has: none repeats. */
-    if (fx_aead_seal(
-            writer->aead,
-            writer->count,
-            (fx_bytes){bound, sizeof bound},
-            plain,
-            &writer->bytes,
-            err) != FX_OK) {
-        return err->code;
-    }
-    unsigned char entry[FX_OBJECT_ENTRY_BYTES];
-    memcpy(entry, id->bytes, 32);
-    put_u32(entry + 32, (uint32_t)(writer->bytes.size_bytes - before_bytes));
-    put_u32(entry + 36, (uint32_t)content.size_bytes);
-    put_u32(entry + 40, flags);
-    writer->count++;
-    return fx_buf_append(&writer->directory, entry, sizeof entry, err);
+    fill(writer, writer->aead, &slot, &draft);
+    return FX_OK;
+}
+
+const fx_chunk_id *
+fx_object_id_at(const fx_object_writer *writer, uint32_t index)
+{
+    FX_ASSERT(index < writer->count);
+    return (const void *)(writer->directory.data + (size_t)index * FX_OBJECT_ENTRY_BYTES);
 }
 
 fx_code
@@ -206,6 +277,7 @@ fx_object_writer_free(fx_object_writer *writer)
     fx_buf_free(&writer->scratch);
     fx_aead_free(writer->aead);
     writer->aead = NULL;
+    fx_wipe(writer->key, sizeof writer->key);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------
@@ -348,7 +420,10 @@ fx_object_unlock(fx_object *object, const fx_repository_key *key, fx_err *err)
         return damaged(err, "its sealed key does not open");
     }
     fx_aead_free(object->aead);
-    object->aead = object_aead(session.data, key->id_key, object->salt);
+    unsigned char object_key[FX_KEY_BYTES];
+    derive_object_key(session.data, key->id_key, object->salt, object_key);
+    object->aead = fx_aead_new(object_key);
+    fx_wipe(object_key, sizeof object_key);
     fx_wipe(session.data, session.size_bytes);
     unsigned char bound[DIRECTORY_BOUND_BYTES];
     make_directory_bound(bound, object->head_digest, object->blob_count, object->directory_digest);

@@ -39,16 +39,38 @@ fx_session_begin(const fx_repository_key *key, fx_session *out_session, fx_err *
 /* ---- writing ------------------------------------------------------------------------------------
  */
 
+/* A blob to be stored: its line of the directory, and the bytes that are encrypted. */
+typedef struct fx_blob_draft {
+    fx_chunk_id id;
+    uint32_t content_bytes;
+    uint32_t flags;
+    fx_bytes plain; /* the content or its zstd frame: borrowed */
+} fx_blob_draft;
+
+/* Compresses where that is worth it; `scratch` then holds what the draft borrows. */
+FX_MUST_USE fx_code fx_blob_draft_make(
+    fx_zip *zip,
+    const fx_chunk_id *id,
+    uint32_t kind,
+    fx_bytes content,
+    fx_buf *scratch,
+    fx_blob_draft *out_draft,
+    fx_err *err);
+
 typedef struct fx_object_writer {
     fx_buf bytes;
     fx_buf directory;
     fx_buf scratch;
     fx_aead *aead;
+    unsigned char key[FX_KEY_BYTES]; /* of this object alone */
     unsigned char head_digest[FX_SHA256_BYTES];
     uint32_t count;
 } fx_object_writer;
 
-/* Draws a new salt: its key is used for this object alone. */
+void fx_object_writer_init(fx_object_writer *writer);
+
+/* Begins a new object, forgetting the last. Draws a new salt: its key is used for this object
+ * alone. */
 FX_MUST_USE fx_code fx_object_begin(
     fx_object_writer *writer,
     const fx_session *session,
@@ -62,6 +84,29 @@ FX_MUST_USE fx_code fx_object_add(
     uint32_t kind,
     fx_bytes content,
     fx_err *err);
+
+/* The place of a blob that several threads fill at once. */
+typedef struct fx_object_slot {
+    uint32_t number;
+    size_t offset;
+} fx_object_slot;
+
+/* Enters the blob in the directory and keeps its room. thread: one at a time */
+FX_MUST_USE fx_code fx_object_reserve(
+    fx_object_writer *writer, const fx_blob_draft *draft, fx_object_slot *out_slot, fx_err *err);
+/*
+ * Encrypts into the place. The bytes must not move meanwhile: reserve() only within what
+ * fx_buf_reserve() has taken. thread: several at once, each with an `aead` of its own
+ */
+void fx_object_fill(
+    const fx_object_writer *writer,
+    fx_aead *aead,
+    const fx_object_slot *slot,
+    const fx_blob_draft *draft);
+
+/* The id in line `index` of the directory so far. */
+const fx_chunk_id *fx_object_id_at(const fx_object_writer *writer, uint32_t index);
+
 /* Completes `writer->bytes`; gives its SHA-256. */
 FX_MUST_USE fx_code
 fx_object_finish(fx_object_writer *writer, unsigned char out_digest[FX_SHA256_BYTES], fx_err *err);

@@ -87,7 +87,8 @@ fx_repository_put_named(fx_repository *repository, const char *name, fx_bytes co
     if (content.size_bytes > FX_NAMED_MAX_BYTES) {
         return fx_fail(err, FX_ERR_LIMIT, "could not store \"%s\": too long", name);
     }
-    fx_object_writer object = {0};
+    fx_object_writer object;
+    fx_object_writer_init(&object);
     fx_code code = seal(repository, name, content, &object, err);
     if (code == FX_OK) {
         fx_mono deadline = fx_repository_deadline();

@@ -7,81 +7,38 @@
 #include "common/base/hex.h"
 #include "common/repository/id_set.h"
 #include "common/repository/internal.h"
+#include "common/repository/packer.h"
 
 enum { WRITER_MAGIC = 0x3417e400 };
+
+/* What one thread at a time needs to make a blob of a chunk. */
+typedef struct lane {
+    fx_hmac *hmac;
+    fx_zip *zip;
+    fx_aead *aead;
+    fx_buf scratch;
+    struct lane *next;
+} lane;
 
 struct fx_writer {
     uint32_t magic;
     fx_repository *repository;
     fx_session session;
-    fx_hmac *hmac;
-    fx_zip *zip;
-    fx_object_writer pack;
-    bool pack_open;
-    fx_chunk_id *pack_ids;
-    size_t pack_id_capacity;
+    fx_packer *packer;
+    pthread_mutex_t lock; /* guards the next four */
+    lane *lanes;
+    size_t lane_count;
     fx_id_set fresh; /* chunks of this run, which no index knows yet */
     fx_err failure;  /* the first: what it lost may be in `fresh` already, so nothing follows it */
+    fx_zip *zip;     /* from here on for whoever stores packs and commits: one at a time */
     fx_object_writer index;
     bool index_open;
     fx_buf records; /* of packs that are stored, not yet in an index blob */
     uint64_t added_bytes;
 };
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
-
-fx_code
-fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
-{
-    if (fx_repository_need_key(repository, err) != FX_OK) {
-        return err->code;
-    }
-    (void)pthread_mutex_lock(&repository->lock);
-    fx_code code = fx_repository_load_indexes(repository, err);
-    (void)pthread_mutex_unlock(&repository->lock);
-    if (code != FX_OK) {
-        return fx_err_wrap(err, "beginning to write");
-    }
-    FX_AUTO(fx_writer) writer = calloc(1, sizeof *writer);
-    FX_ASSERT(writer != NULL);
-    writer->magic = WRITER_MAGIC;
-    writer->repository = repository;
-    writer->hmac = fx_hmac_new(repository->key->id_key);
-    writer->zip = fx_zip_new();
-    fx_buf_init(&writer->records, FX_OBJECT_BLOB_MAX_BYTES);
-    if (fx_session_begin(repository->key, &writer->session, err) != FX_OK) {
-        return err->code;
-    }
-    *out_writer = FX_TAKE(writer);
-    return FX_OK;
-}
-
-void
-fx_writer_free(fx_writer *writer)
-{
-    if (writer == NULL) {
-        return;
-    }
-    FX_ASSERT(writer->magic == WRITER_MAGIC);
-    if (writer->pack_open) {
-        fx_object_writer_free(&writer->pack);
-    }
-    if (writer->index_open) {
-        fx_object_writer_free(&writer->index);
-    }
-    fx_buf_free(&writer->records);
-    free(writer->pack_ids);
-    fx_id_set_free(&writer->fresh);
-    fx_hmac_free(writer->hmac);
-    fx_zip_free(writer->zip);
-    fx_wipe(&writer->session, sizeof writer->session);
-    writer->magic = 0;
-    free(writer);
-}
-
-/* ---- packs and index
- * -------------------------------------------------------------------------------- */
+/* ---- index
+ * ------------------------------------------------------------------------------------------ */
 
 /* Success also if the object is there: it is named by its bytes. */
 static fx_code
@@ -121,78 +78,154 @@ seal_records(fx_writer *writer, fx_err *err)
     return FX_OK;
 }
 
+/* Called by the packer, for one pack at a time. */
 static fx_code
-record_pack(fx_writer *writer, const fx_index_pack *pack, fx_err *err)
+record_pack(void *ctx, const fx_index_pack *pack, const fx_object_writer *object, fx_err *err)
 {
+    fx_writer *writer = ctx;
     fx_err full = {0};
-    if (fx_index_encode(pack, writer->pack_ids, &writer->records, &full) == FX_OK) {
+    writer->added_bytes += pack->size_bytes;
+    if (fx_index_encode(pack, object, &writer->records, &full) == FX_OK) {
         return FX_OK;
     }
     if (seal_records(writer, err) != FX_OK) {
         return err->code;
     }
-    return fx_index_encode(pack, writer->pack_ids, &writer->records, err);
+    return fx_index_encode(pack, object, &writer->records, err);
+}
+
+/* ---- opening
+ * ---------------------------------------------------------------------------------------- */
+
+fx_code
+fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
+{
+    if (fx_repository_need_key(repository, err) != FX_OK) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&repository->lock);
+    fx_code code = fx_repository_load_indexes(repository, err);
+    (void)pthread_mutex_unlock(&repository->lock);
+    if (code != FX_OK) {
+        return fx_err_wrap(err, "beginning to write");
+    }
+    fx_index_sort(&repository->index);
+    FX_AUTO(fx_writer) writer = calloc(1, sizeof *writer);
+    FX_ASSERT(writer != NULL);
+    writer->magic = WRITER_MAGIC;
+    writer->repository = repository;
+    int result = pthread_mutex_init(&writer->lock, NULL);
+    FX_ASSERT(result == 0);
+    writer->zip = fx_zip_new();
+    fx_object_writer_init(&writer->index);
+    fx_buf_init(&writer->records, FX_OBJECT_BLOB_MAX_BYTES);
+    writer->packer = fx_packer_new(repository->store, &writer->session, record_pack, writer);
+    if (fx_session_begin(repository->key, &writer->session, err) != FX_OK) {
+        return err->code;
+    }
+    *out_writer = FX_TAKE(writer);
+    return FX_OK;
+}
+
+static void
+free_lane(lane *one)
+{
+    fx_hmac_free(one->hmac);
+    fx_zip_free(one->zip);
+    fx_aead_free(one->aead);
+    fx_buf_free(&one->scratch);
+    free(one);
+}
+
+void
+fx_writer_free(fx_writer *writer)
+{
+    if (writer == NULL) {
+        return;
+    }
+    FX_ASSERT(writer->magic == WRITER_MAGIC);
+    fx_packer_free(writer->packer);
+    while (writer->lanes != NULL) {
+        lane *one = writer->lanes;
+        writer->lanes = one->next;
+        free_lane(one);
+    }
+    fx_object_writer_free(&writer->index);
+    fx_buf_free(&writer->records);
+    fx_id_set_free(&writer->fresh);
+    fx_zip_free(writer->zip);
+    fx_wipe(&writer->session, sizeof writer->session);
+    (void)pthread_mutex_destroy(&writer->lock);
+    writer->magic = 0;
+    free(writer);
+}
+
+/* ---- chunks
+ * ---------------------------------------------------------------------------------------- */
+
+static lane *
+new_lane(const fx_writer *writer)
+{
+    lane *fresh = calloc(1, sizeof *fresh);
+    FX_ASSERT(fresh != NULL);
+    fresh->hmac = fx_hmac_new(writer->repository->key->id_key);
+    fresh->zip = fx_zip_new();
+    fresh->aead = fx_aead_new(writer->session.key); /* each pack's key takes its place */
+    fx_buf_init(&fresh->scratch, 2 * (size_t)FX_OBJECT_BLOB_MAX_BYTES);
+    return fresh;
 }
 
 static fx_code
-flush_pack(fx_writer *writer, fx_err *err)
+take_lane(fx_writer *writer, lane **out_lane, fx_err *err)
 {
-    if (!writer->pack_open) {
-        return FX_OK;
+    (void)pthread_mutex_lock(&writer->lock);
+    fx_code code = writer->failure.code;
+    if (code != FX_OK) {
+        *err = writer->failure;
     }
-    fx_index_pack pack = {.blob_count = writer->pack.count};
-    char store_key[FX_KEY_TEXT_BYTES];
-    fx_code code = fx_object_finish(&writer->pack, pack.name, err);
+    lane *taken = writer->lanes;
+    if (code == FX_OK && taken != NULL) {
+        writer->lanes = taken->next;
+    }
+    (void)pthread_mutex_unlock(&writer->lock);
     if (code == FX_OK) {
-        pack.size_bytes = writer->pack.bytes.size_bytes;
-        fx_pack_key(pack.name, store_key);
-        code = put_by_digest(writer, store_key, fx_buf_bytes(&writer->pack.bytes), err);
+        *out_lane = taken == NULL ? new_lane(writer) : taken;
     }
-    if (code == FX_OK) {
-        size_t records_before = writer->records.size_bytes;
-        code = record_pack(writer, &pack, err);
-        FX_ASSERT(code != FX_OK || writer->records.size_bytes != records_before);
-    }
-    fx_object_writer_free(&writer->pack);
-    writer->pack_open = false;
     return code;
 }
 
-static fx_code
-add_to_pack(
-    fx_writer *writer, fx_chunk_kind kind, const fx_chunk_id *id, fx_bytes content, fx_err *err)
+static void
+give_lane(fx_writer *writer, lane *given)
 {
-    if (!writer->pack_open) {
-        fx_bytes plain = {NULL, 0};
-        if (fx_object_begin(&writer->pack, &writer->session, FX_OBJECT_PACK, plain, err) != FX_OK) {
-            return err->code;
-        }
-        writer->pack_open = true;
-    }
-    if (fx_object_add(&writer->pack, writer->zip, id, (uint32_t)kind + 1, content, err) != FX_OK) {
-        return err->code;
-    }
-    if (writer->pack.count > writer->pack_id_capacity) {
-        writer->pack_id_capacity =
-            writer->pack_id_capacity == 0 ? 256 : writer->pack_id_capacity * 2;
-        writer->pack_ids =
-            realloc(writer->pack_ids, writer->pack_id_capacity * sizeof *writer->pack_ids);
-        FX_ASSERT(writer->pack_ids != NULL);
-    }
-    writer->pack_ids[writer->pack.count - 1] = *id;
-    /* Bounded by count too: a pack's record must fit an index blob. */
-    bool full = writer->pack.bytes.size_bytes >= FX_PACK_TARGET_BYTES ||
-                writer->pack.count >= FX_OBJECT_BLOB_MAX_BYTES / FX_ID_BYTES / 4;
-    return full ? flush_pack(writer, err) : FX_OK;
+    (void)pthread_mutex_lock(&writer->lock);
+    given->next = writer->lanes;
+    writer->lanes = given;
+    (void)pthread_mutex_unlock(&writer->lock);
 }
 
 static fx_code
 keep_failure(fx_writer *writer, fx_code code, const fx_err *err)
 {
     if (code != FX_OK) {
-        writer->failure = *err;
+        (void)pthread_mutex_lock(&writer->lock);
+        if (writer->failure.code == FX_OK) {
+            writer->failure = *err;
+        }
+        (void)pthread_mutex_unlock(&writer->lock);
     }
     return code;
+}
+
+static bool
+is_new(fx_writer *writer, const fx_chunk_id *id)
+{
+    if (fx_index_is_recorded(&writer->repository->index, id)) {
+        return false;
+    }
+    (void)pthread_mutex_lock(&writer->lock);
+    bool added = fx_id_set_add(&writer->fresh, id);
+    (void)pthread_mutex_unlock(&writer->lock);
+    return added;
 }
 
 fx_code
@@ -200,24 +233,29 @@ fx_writer_add_chunk(
     fx_writer *writer, fx_chunk_kind kind, fx_bytes content, fx_chunk_id *out_id, fx_err *err)
 {
     FX_ASSERT(writer->magic == WRITER_MAGIC);
-    if (writer->failure.code != FX_OK) {
-        *err = writer->failure;
-        return err->code;
-    }
     if (content.size_bytes > FX_CHUNK_MAX_BYTES) {
         return fx_fail(
             err, FX_ERR_LIMIT, "could not store a chunk of %zu bytes", content.size_bytes);
     }
-    fx_chunk_id id;
-    fx_hmac_sha256(writer->hmac, content, id.bytes);
-    (void)pthread_mutex_lock(&writer->repository->lock);
-    bool known = fx_index_is_recorded(&writer->repository->index, &id);
-    (void)pthread_mutex_unlock(&writer->repository->lock);
-    *out_id = id;
-    if (known || !fx_id_set_add(&writer->fresh, &id)) {
-        return FX_OK;
+    lane *mine = NULL;
+    if (take_lane(writer, &mine, err) != FX_OK) {
+        return err->code;
     }
-    return keep_failure(writer, add_to_pack(writer, kind, &id, content, err), err);
+    FX_ASSERT(mine != NULL);
+    fx_chunk_id id;
+    fx_blob_draft draft;
+    fx_code code = FX_OK;
+    fx_hmac_sha256(mine->hmac, content, id.bytes);
+    if (is_new(writer, &id)) {
+        code = fx_blob_draft_make(
+            mine->zip, &id, (uint32_t)kind + 1, content, &mine->scratch, &draft, err);
+        if (code == FX_OK) {
+            code = fx_packer_add(writer->packer, mine->aead, &draft, err);
+        }
+    }
+    give_lane(writer, mine);
+    *out_id = id;
+    return keep_failure(writer, code, err);
 }
 
 /* ---- commit
@@ -238,7 +276,6 @@ put_index(fx_writer *writer, fx_err *err)
     fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
     (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
     fx_code code = put_by_digest(writer, store_key, fx_buf_bytes(&writer->index.bytes), err);
-    fx_object_writer_free(&writer->index);
     writer->index_open = false;
     return code;
 }
@@ -277,6 +314,7 @@ put_snapshot(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *snapshot, 
         return err->code;
     }
     fx_object_writer object;
+    fx_object_writer_init(&object);
     unsigned char digest[FX_SHA256_BYTES];
     char store_key[FX_KEY_TEXT_BYTES];
     fx_bytes content = {root->bytes, FX_ID_BYTES};
@@ -306,7 +344,7 @@ fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header
         *err = writer->failure;
         return err->code;
     }
-    fx_code code = flush_pack(writer, err);
+    fx_code code = fx_packer_flush(writer->packer, err);
     if (code == FX_OK) {
         code = put_index(writer, err);
     }

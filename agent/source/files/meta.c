@@ -117,8 +117,8 @@ fx_meta_ctime_ns(const struct stat *info)
     return time_ns(info->st_ctim);
 }
 
-static fx_node_kind
-kind_of(mode_t mode)
+fx_node_kind
+fx_meta_kind(mode_t mode)
 {
     switch (mode & S_IFMT) {
     case S_IFDIR:
@@ -218,6 +218,17 @@ read_xattrs(int folder_fd, const char *name, fx_node *node, fx_err *err)
     return code;
 }
 
+void
+fx_meta_read_owner(const struct stat *info, fx_owner_names *names, fx_node *node)
+{
+    free(node->user);
+    free(node->group);
+    node->uid = info->st_uid;
+    node->gid = info->st_gid;
+    node->user = name_of(&names->users, info->st_uid, false);
+    node->group = name_of(&names->groups, info->st_gid, true);
+}
+
 fx_code
 fx_meta_read(
     int folder_fd,
@@ -228,7 +239,7 @@ fx_meta_read(
     fx_err *err)
 {
     *node = (fx_node){
-        .kind = kind_of(info->st_mode),
+        .kind = fx_meta_kind(info->st_mode),
         .name = copy_text(name),
         .mode = (uint32_t)info->st_mode & 07777,
         .uid = info->st_uid,

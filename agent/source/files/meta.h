@@ -24,5 +24,9 @@ FX_MUST_USE fx_code fx_meta_read(
     fx_node *node,
     fx_err *err);
 
+/* The owner alone: names can change while all else is as it was. */
+void fx_meta_read_owner(const struct stat *info, fx_owner_names *names, fx_node *node);
+
+fx_node_kind fx_meta_kind(mode_t mode);
 int64_t fx_meta_mtime_ns(const struct stat *info);
 int64_t fx_meta_ctime_ns(const struct stat *info);

@@ -1,197 +1,231 @@
-#include "agent/source/files/walk.h"
+#include "agent/source/files/state.h"
 
-#include "agent/source/files/links.h"
-#include "agent/source/files/meta.h"
-#include "agent/source/files/read.h"
-
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 enum {
     DEPTH_MAX = 512, /* a descriptor each */
     PATH_MAX_BYTES = 65536,
-    ENTRIES_MAX = 1 << 24,
     SKIP_MAX = 64,
     FRESH_NS = 2000000000, /* clocks of files are coarse: what changed that lately is read again */
+    QUEUE_MAX = 64,        /* files that wait to be read, a descriptor of their folder each */
+    THREAD_MAX = 16,
 };
 
-/* A folder that is being saved. */
-typedef struct frame {
-    int fd;
-    dev_t device;
-    fx_node node;    /* the folder itself; none for "/" */
-    fx_tree *tree;   /* what is saved of it so far */
-    fx_tree *parent; /* the same folder in the parent snapshot, or NULL */
-    char **names;
-    size_t name_count;
-    size_t next;
-    size_t path_bytes;
-} frame;
-
+/* What only the walking thread knows. */
 typedef struct walk {
-    const fx_walk_request *request;
-    fx_walk_result *result;
-    fx_owner_names *owners;
-    fx_links *links;
-    fx_content *content;
-    fx_progress progress;
+    fx_walk_state *state;
     struct stat skip[SKIP_MAX];
     size_t skip_count;
-    char path[PATH_MAX_BYTES]; /* of the entry at hand, for warnings and the choice */
-    frame frames[DEPTH_MAX];
+    fx_folder *stack[DEPTH_MAX];
     size_t depth;
 } walk;
 
-static void
-warn(walk *work, const char *reason)
-{
-    work->result->warning_count++;
-    fx_events_warn(work->request->events, work->path, reason);
-}
-
-static void
-warn_err(walk *work, const fx_err *reason)
-{
-    warn(work, reason->message);
-}
-
-static frame *
-top_of(walk *work)
-{
-    FX_ASSERT(work->depth > 0);
-    return &work->frames[work->depth - 1];
-}
-
-/* ---- what is in a folder
+/* ---- what all threads tell
  * ------------------------------------------------------------------------- */
 
+void
+fx_walk_warn(fx_walk_state *work, const fx_folder *folder, const char *name, const char *why)
+{
+    char *path = malloc(strlen(folder->path) + (name == NULL ? 0 : strlen(name)) + 2);
+    FX_ASSERT(path != NULL);
+    (void)stpcpy(stpcpy(path, folder->path), name == NULL && folder->path[0] != '\0' ? "" : "/");
+    if (name != NULL) {
+        (void)stpcpy(path + strlen(path), name);
+    }
+    (void)pthread_mutex_lock(&work->lock);
+    work->result.warning_count++;
+    fx_events_warn(work->request->events, path, why);
+    (void)pthread_mutex_unlock(&work->lock);
+    free(path);
+}
+
+void
+fx_walk_warn_err(fx_walk_state *work, const fx_folder *folder, const char *name, const fx_err *why)
+{
+    fx_walk_warn(work, folder, name, why->message);
+}
+
+void
+fx_walk_fail(fx_walk_state *work, const fx_err *err)
+{
+    (void)pthread_mutex_lock(&work->lock);
+    if (work->failure.code == FX_OK) {
+        work->failure = *err;
+    }
+    atomic_store(&work->is_failing, true);
+    (void)pthread_mutex_unlock(&work->lock);
+}
+
+void
+fx_walk_count(fx_walk_state *work, uint64_t size_bytes, bool is_reused)
+{
+    (void)pthread_mutex_lock(&work->lock);
+    work->progress.done_bytes += size_bytes;
+    work->progress.reused_bytes += is_reused ? size_bytes : 0;
+    fx_events_progress(work->request->events, &work->progress);
+    (void)pthread_mutex_unlock(&work->lock);
+}
+
+void
+fx_walk_count_file(fx_walk_state *work, uint64_t size_bytes)
+{
+    (void)pthread_mutex_lock(&work->lock);
+    work->result.size_bytes += size_bytes;
+    work->result.file_count++;
+    work->progress.file_count++;
+    fx_events_progress(work->request->events, &work->progress);
+    (void)pthread_mutex_unlock(&work->lock);
+}
+
 static void
-add_name(frame *folder, const char *name, size_t size_bytes)
+warn_errno(const fx_folder *folder, const char *name, const char *what)
 {
-    size_t count = folder->name_count;
-    if (count == 0 || (count >= 16 && (count & (count - 1)) == 0)) {
-        folder->names =
-            realloc(folder->names, (count == 0 ? 16 : count * 2) * sizeof *folder->names);
-        FX_ASSERT(folder->names != NULL);
-    }
-    folder->names[count] = strndup(name, size_bytes);
-    FX_ASSERT(folder->names[count] != NULL);
-    folder->name_count++;
+    fx_err reason = {0};
+    fx_ignore(fx_fail_errno(&reason, errno, "%s", what), "it is a warning");
+    fx_walk_warn_err(folder->work, folder, name, &reason);
 }
 
-static int
-compare_names(const void *left, const void *right)
+/* ---- the parent snapshot
+ * --------------------------------------------------------------------------- */
+
+static fx_node *
+find_old(const fx_folder *folder, const char *name)
 {
-    return strcmp(*(char *const *)left, *(char *const *)right);
+    size_t low = 0;
+    size_t high = folder->old == NULL ? 0 : folder->old->node_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(folder->old->nodes[middle].name, name);
+        if (order == 0) {
+            return &folder->old->nodes[middle];
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
 }
 
-static void
-list_folder(walk *work, frame *folder)
-{
-    int fd = openat(folder->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (stream == NULL) {
-        fx_err reason = {0};
-        fx_ignore(fx_fail_errno(&reason, errno, "could not list the folder"), "it is a warning");
-        warn_err(work, &reason);
-        if (fd >= 0) {
-            (void)close(fd);
-        }
-        return;
-    }
-    for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(stream); // NOLINT(concurrency-mt-unsafe): own stream
-        if (entry == NULL) {
-            break;
-        }
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
-            continue;
-        }
-        if (folder->name_count == ENTRIES_MAX) {
-            warn(work, "could not save all of the folder: it has too many entries");
-            errno = 0;
-            break;
-        }
-        add_name(folder, entry->d_name, strlen(entry->d_name));
-    }
-    if (errno != 0) {
-        fx_err reason = {0};
-        fx_ignore(fx_fail_errno(&reason, errno, "could not list all of it"), "it is a warning");
-        warn_err(work, &reason);
-    }
-    (void)closedir(stream);
-    if (folder->name_count > 1) {
-        qsort(folder->names, folder->name_count, sizeof *folder->names, compare_names);
-    }
-}
-
-/* Whether the folder at work->path is chosen or lies in one that is. */
+/*
+ * The old node of an unchanged file, moved. The change time speaks of all but the owner's name:
+ * content, mode, owner, attributes.
+ */
 static bool
-is_chosen(const walk *work)
+reuse(fx_folder *folder, size_t place, const struct stat *info)
 {
-    for (size_t index = 0; index < work->request->path_count; index++) {
-        const char *chosen = work->request->paths[index];
-        size_t length = strlen(chosen);
-        if (strcmp(chosen, "/") == 0 ||
-            (strncmp(chosen, work->path, length) == 0 &&
-             (work->path[length] == '\0' || work->path[length] == '/'))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Of a folder above the chosen ones only what leads to them. */
-static void
-list_chosen(walk *work, frame *folder)
-{
-    size_t length = strcmp(work->path, "/") == 0 ? 0 : strlen(work->path);
-    for (size_t index = 0; index < work->request->path_count; index++) {
-        const char *chosen = work->request->paths[index];
-        if (strncmp(chosen, work->path, length) != 0 || chosen[length] != '/') {
-            continue;
-        }
-        const char *name = chosen + length + 1;
-        size_t name_bytes = strcspn(name, "/");
-        const char *last = folder->name_count == 0 ? NULL : folder->names[folder->name_count - 1];
-        if (last == NULL || strlen(last) != name_bytes || memcmp(last, name, name_bytes) != 0) {
-            add_name(folder, name, name_bytes);
-        }
-    }
-}
-
-/* File systems whose files are the kernel's own state. */
-static bool
-is_pseudo(int fd)
-{
-    struct statfs info;
-    if (fstatfs(fd, &info) != 0) {
+    const fx_walk_state *work = folder->work;
+    fx_node *old = find_old(folder, folder->names[place]);
+    int64_t ctime_ns = fx_meta_ctime_ns(info);
+    if (old == NULL || old->kind != fx_meta_kind(info->st_mode) || old->kind == FX_NODE_FOLDER ||
+        old->inode != info->st_ino || old->mtime_ns != fx_meta_mtime_ns(info) ||
+        old->ctime_ns != ctime_ns || ctime_ns > work->request->parent_began.ns - FRESH_NS ||
+        (old->kind == FX_NODE_FILE && old->size_bytes != (uint64_t)info->st_size)) {
         return false;
     }
-    const long kinds[] = {
-        PROC_SUPER_MAGIC,
-        SYSFS_MAGIC,
-        CGROUP_SUPER_MAGIC,
-        CGROUP2_SUPER_MAGIC,
-        DEVPTS_SUPER_MAGIC,
-        DEBUGFS_MAGIC,
-        TRACEFS_MAGIC,
-        SECURITYFS_MAGIC,
-        BPF_FS_MAGIC,
-    };
-    for (size_t index = 0; index < sizeof kinds / sizeof *kinds; index++) {
-        if ((long)info.f_type == kinds[index]) {
-            return true;
+    fx_node *node = &folder->nodes[place];
+    *node = *old;
+    *old = (fx_node){.kind = old->kind, .name = node->name}; /* it is found by its name */
+    node->name = strdup(node->name);
+    FX_ASSERT(node->name != NULL);
+    fx_meta_read_owner(info, work->owners, node);
+    return true;
+}
+
+/* A parent that cannot be read costs time, not the backup. */
+static void
+read_old(fx_folder *folder, const fx_chunk_id *id)
+{
+    fx_walk_state *work = folder->work;
+    fx_err reason = {0};
+    if (fx_tree_read(work->request->repository, id, &folder->old, &reason) != FX_OK) {
+        char text[FX_ERR_MESSAGE_MAX_BYTES + 64];
+        (void)snprintf(
+            text, sizeof text, "the last snapshot's list cannot be read: %s", reason.message);
+        fx_walk_warn(work, folder, NULL, text);
+    }
+}
+
+/* ---- saving
+ * ------------------------------------------------------------------------------------------ */
+
+/* A file of several names is read at once, so that the next name finds its content. */
+static void
+save_linked(fx_folder *folder, size_t place, const struct stat *info, bool is_reused)
+{
+    fx_walk_state *work = folder->work;
+    fx_node *node = &folder->nodes[place];
+    fx_extent *reused = node->extents;
+    if (fx_links_find(work->links, info, node)) {
+        free(reused);
+        fx_walk_count_file(work, 0);
+        return;
+    }
+    if (is_reused) {
+        fx_walk_count_file(work, node->size_bytes);
+    } else {
+        fx_file_save_now(folder, place, info);
+    }
+    if (node->name != NULL) {
+        fx_links_add(work->links, info, node);
+    }
+}
+
+static void
+save_file(fx_folder *folder, size_t place, const struct stat *info, bool is_reused)
+{
+    fx_walk_state *work = folder->work;
+    if (is_reused) {
+        fx_walk_count(work, (uint64_t)info->st_size, true);
+    }
+    if (info->st_nlink > 1) {
+        save_linked(folder, place, info, is_reused);
+    } else if (is_reused) {
+        fx_walk_count_file(work, (uint64_t)info->st_size);
+    } else {
+        fx_file_save(folder, place, info);
+    }
+}
+
+static void
+enter_folder(walk *work, size_t place, const struct stat *info)
+{
+    fx_folder *around = work->stack[work->depth - 1];
+    const char *name = around->names[place];
+    fx_node *node = &around->nodes[place];
+    fx_node self = *node;
+    *node = (fx_node){0};
+    size_t path_bytes = strlen(around->path) + strlen(name) + 1;
+    int fd = -1;
+    if (work->depth == DEPTH_MAX || path_bytes >= PATH_MAX_BYTES) {
+        fx_walk_warn(work->state, around, name, "could not save the folder: it lies too deep");
+    } else {
+        fd = openat(around->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0 && errno != ENOENT) {
+            warn_errno(around, name, "could not open the folder");
         }
     }
-    return false;
+    if (fd < 0) {
+        fx_node_deinit(&self);
+        return;
+    }
+    fx_folder *folder = fx_folder_new(work->state, around, place, fd);
+    folder->device = info->st_dev;
+    folder->node = self;
+    folder->path = malloc(path_bytes + 1);
+    FX_ASSERT(folder->path != NULL);
+    (void)stpcpy(stpcpy(stpcpy(folder->path, around->path), "/"), name);
+    const fx_node *old = find_old(around, name);
+    if (old != NULL && old->kind == FX_NODE_FOLDER) {
+        read_old(folder, &old->subtree);
+    }
+    fx_folder_list(folder);
+    work->stack[work->depth++] = folder;
 }
 
 static bool
@@ -205,337 +239,140 @@ is_skipped(const walk *work, const struct stat *info)
     return false;
 }
 
-/* ---- the parent snapshot
- * --------------------------------------------------------------------------- */
-
-static const fx_node *
-find_old(const frame *folder, const char *name)
-{
-    size_t low = 0;
-    size_t high = folder->parent == NULL ? 0 : folder->parent->node_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(folder->parent->nodes[middle].name, name);
-        if (order == 0) {
-            return &folder->parent->nodes[middle];
-        }
-        if (order < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return NULL;
-}
-
-/* The old content of an unchanged file. */
+/* Anything but a folder and a file's content. false: it is gone or cannot be described. */
 static bool
-reuse(walk *work, const fx_node *old, const struct stat *info, fx_node *node)
-{
-    if (old == NULL || old->kind != FX_NODE_FILE || old->inode != info->st_ino ||
-        old->size_bytes != (uint64_t)info->st_size || old->mtime_ns != node->mtime_ns ||
-        old->ctime_ns != node->ctime_ns ||
-        node->ctime_ns > work->request->parent_began.ns - FRESH_NS) {
-        return false;
-    }
-    node->extents = calloc(old->extent_count + 1, sizeof *node->extents);
-    FX_ASSERT(node->extents != NULL);
-    if (old->extent_count > 0) {
-        memcpy(node->extents, old->extents, old->extent_count * sizeof *node->extents);
-    }
-    node->extent_count = old->extent_count;
-    node->size_bytes = old->size_bytes;
-    work->progress.done_bytes += node->size_bytes;
-    work->progress.reused_bytes += node->size_bytes;
-    return true;
-}
-
-/* A parent that cannot be read costs time, not the backup. */
-static fx_tree *
-read_old_tree(walk *work, const fx_chunk_id *id)
+describe(fx_folder *folder, size_t place, const struct stat *info)
 {
     fx_err reason = {0};
-    fx_tree *tree = NULL;
-    if (fx_tree_read(work->request->repository, id, &tree, &reason) != FX_OK) {
-        char text[FX_ERR_MESSAGE_MAX_BYTES + 64];
-        (void)snprintf(
-            text, sizeof text, "the last snapshot's list cannot be read: %s", reason.message);
-        warn(work, text);
-        return NULL;
+    const char *name = folder->names[place];
+    fx_node *node = &folder->nodes[place];
+    if (fx_meta_read(folder->fd, name, info, folder->work->owners, node, &reason) != FX_OK &&
+        reason.sys_errno != ENOENT) {
+        fx_walk_warn_err(folder->work, folder, name, &reason);
     }
-    return tree;
-}
-
-/* ---- saving
- * ------------------------------------------------------------------------------------------ */
-
-static void
-append_node(frame *folder, fx_node *node)
-{
-    fx_tree *tree = folder->tree;
-    size_t count = tree->node_count;
-    if (count == 0 || (count >= 16 && (count & (count - 1)) == 0)) {
-        tree->nodes = realloc(tree->nodes, (count == 0 ? 16 : count * 2) * sizeof *tree->nodes);
-        FX_ASSERT(tree->nodes != NULL);
-    }
-    tree->nodes[tree->node_count++] = *node;
-    *node = (fx_node){0};
-}
-
-/* Fills extents and size. `*out_is_saved` false: it could not be read, and a warning says so. */
-static fx_code
-save_content(
-    walk *work,
-    frame *folder,
-    const struct stat *info,
-    fx_node *node,
-    bool *out_is_saved,
-    fx_err *err)
-{
-    *out_is_saved = true;
-    if (info->st_nlink > 1 && fx_links_find(work->links, info, node)) {
-        return FX_OK;
-    }
-    if (!reuse(work, find_old(folder, node->name), info, node)) {
-        fx_read_request request = {
-            .folder_fd = folder->fd,
-            .name = node->name,
-            .seen = info,
-            .content = work->content,
-            .events = work->request->events,
-            .progress = &work->progress,
-        };
-        fx_err reason = {0};
-        fx_read_outcome outcome = FX_READ_DONE;
-        if (fx_read_file(&request, node, &reason, &outcome, err) != FX_OK) {
-            return err->code;
-        }
-        *out_is_saved = outcome == FX_READ_DONE || outcome == FX_READ_CHANGED;
-        if (outcome == FX_READ_UNREADABLE) {
-            warn_err(work, &reason);
-        } else if (outcome == FX_READ_CHANGED) {
-            warn(work, "it changed while it was read: what is saved may be a mixture");
-        }
-    }
-    if (*out_is_saved) {
-        work->result->size_bytes += node->size_bytes;
-        if (info->st_nlink > 1) {
-            fx_links_add(work->links, info, node);
-        }
-    }
-    return FX_OK;
-}
-
-static fx_code
-save_other(walk *work, frame *folder, const struct stat *info, fx_node *node, fx_err *err)
-{
-    bool is_saved = node->kind != FX_NODE_SYMLINK || node->link_target != NULL;
-    if (node->kind == FX_NODE_FILE &&
-        save_content(work, folder, info, node, &is_saved, err) != FX_OK) {
-        return err->code;
-    }
-    if (is_saved) {
-        append_node(folder, node);
-        work->result->file_count++;
-        work->progress.file_count++;
-        fx_events_progress(work->request->events, &work->progress);
-    }
-    return FX_OK;
-}
-
-static void
-enter_folder(walk *work, const struct stat *info, fx_node *node)
-{
-    frame *around = top_of(work);
-    if (work->depth == DEPTH_MAX) {
-        warn(work, "could not save the folder: it lies too deep");
-        return;
-    }
-    int fd = openat(
-        around->fd, node->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        fx_err reason = {0};
-        if (errno != ENOENT) {
-            fx_ignore(fx_fail_errno(&reason, errno, "could not open the folder"), "a warning");
-            warn_err(work, &reason);
-        }
-        return;
-    }
-    const fx_node *old = find_old(around, node->name);
-    frame *folder = &work->frames[work->depth++];
-    *folder = (frame){
-        .fd = fd,
-        .device = info->st_dev,
-        .node = *node,
-        .tree = calloc(1, sizeof(fx_tree)),
-        .path_bytes = strlen(work->path),
-    };
-    FX_ASSERT(folder->tree != NULL);
-    *node = (fx_node){0};
-    if (old != NULL && old->kind == FX_NODE_FOLDER) {
-        folder->parent = read_old_tree(work, &old->subtree);
-    }
-    if (is_chosen(work)) {
-        if (info->st_dev == around->device || !is_pseudo(fd)) {
-            list_folder(work, folder);
-        }
-    } else {
-        list_chosen(work, folder);
-    }
-}
-
-static void
-leave_frame(frame *folder)
-{
-    for (size_t index = 0; index < folder->name_count; index++) {
-        free(folder->names[index]);
-    }
-    free(folder->names);
-    fx_tree_free(folder->tree);
-    fx_tree_free(folder->parent);
-    fx_node_deinit(&folder->node);
-    (void)close(folder->fd);
-}
-
-static fx_code
-finish_folder(walk *work, fx_err *err)
-{
-    frame *folder = top_of(work);
-    fx_chunk_id id;
-    if (fx_tree_write(work->request->writer, folder->tree, &id, err) != FX_OK) {
-        return err->code;
-    }
-    if (work->depth == 1) {
-        work->result->root = id;
-    } else {
-        folder->node.subtree = id;
-        append_node(folder - 1, &folder->node);
-    }
-    leave_frame(folder);
-    work->depth--;
-    return FX_OK;
-}
-
-/* Sets work->path to the entry's. false: too long */
-static bool
-set_path(walk *work, const frame *folder, const char *name)
-{
-    size_t at = folder->path_bytes;
-    int length = snprintf(work->path + at, sizeof work->path - at, "/%s", name);
-    if (length < 0 || (size_t)length >= sizeof work->path - at) {
-        work->path[at] = '\0';
-        warn(work, "could not save something in it: its path is too long");
+    if (node->kind == FX_NODE_SYMLINK && node->link_target == NULL) {
+        fx_node_deinit(node);
+        *node = (fx_node){0};
         return false;
     }
     return true;
 }
 
-static fx_code
-save_entry(walk *work, const char *name, fx_err *err)
+static void
+save_entry(walk *work, fx_folder *folder, size_t place)
 {
-    frame *folder = top_of(work);
-    fx_err reason = {0};
     struct stat info;
-    if (!set_path(work, folder, name)) {
-        return FX_OK;
-    }
+    const char *name = folder->names[place];
     if (fstatat(folder->fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno != ENOENT) {
-            fx_ignore(fx_fail_errno(&reason, errno, "could not look at it"), "it is a warning");
-            warn_err(work, &reason);
+            warn_errno(folder, name, "could not look at it");
         }
-        return FX_OK;
+        return;
     }
     if (is_skipped(work, &info)) {
-        return FX_OK;
+        return;
     }
-    fx_node node = {0};
-    if (fx_meta_read(folder->fd, name, &info, work->owners, &node, &reason) != FX_OK &&
-        reason.sys_errno != ENOENT) {
-        warn_err(work, &reason);
+    bool is_reused = reuse(folder, place, &info);
+    if (!is_reused && !describe(folder, place, &info)) {
+        return;
     }
-    fx_code code = FX_OK;
-    if (node.kind == FX_NODE_FOLDER) {
-        enter_folder(work, &info, &node);
+    if (S_ISDIR(info.st_mode)) {
+        enter_folder(work, place, &info);
+    } else if (S_ISREG(info.st_mode)) {
+        save_file(folder, place, &info, is_reused);
     } else {
-        code = save_other(work, folder, &info, &node, err);
+        fx_walk_count_file(work->state, 0);
     }
-    fx_node_deinit(&node);
-    return code;
 }
 
 static fx_code
 open_root(walk *work, fx_err *err)
 {
-    frame *root = &work->frames[0];
+    const fx_walk_request *request = work->state->request;
     struct stat info;
-    *root = (frame){.fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    if (root->fd < 0 || fstat(root->fd, &info) != 0) {
-        return fx_fail_errno(err, errno, "could not open \"/\"");
+    int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        fx_code code = fx_fail_errno(err, errno, "could not open \"/\"");
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return code;
     }
+    fx_folder *root = fx_folder_new(work->state, NULL, 0, fd);
     root->device = info.st_dev;
-    root->tree = calloc(1, sizeof(fx_tree));
-    FX_ASSERT(root->tree != NULL);
-    work->depth = 1;
-    (void)snprintf(work->path, sizeof work->path, "/");
-    if (work->request->parent_root != NULL) {
-        root->parent = read_old_tree(work, work->request->parent_root);
+    root->path = strdup("");
+    FX_ASSERT(root->path != NULL);
+    if (request->parent_root != NULL) {
+        read_old(root, request->parent_root);
     }
-    if (is_chosen(work)) {
-        list_folder(work, root);
-    } else {
-        list_chosen(work, root);
-    }
+    fx_folder_list(root);
+    work->stack[work->depth++] = root;
     return FX_OK;
 }
 
-static fx_code
-walk_all(walk *work, fx_err *err)
+static void
+walk_all(walk *work)
 {
-    if (open_root(work, err) != FX_OK) {
-        return err->code;
+    fx_walk_state *state = work->state;
+    fx_err err = {0};
+    if (open_root(work, &err) != FX_OK) {
+        fx_walk_fail(state, &err);
     }
     while (work->depth > 0) {
-        if (fx_events_cancelled(work->request->events)) {
-            return fx_fail(err, FX_ERR_CANCELLED, "could not finish the backup: it was cancelled");
+        fx_folder *folder = work->stack[work->depth - 1];
+        if (fx_events_cancelled(state->request->events)) {
+            fx_ignore(
+                fx_fail(&err, FX_ERR_CANCELLED, "could not finish the backup: it was cancelled"),
+                "the walk fails with it");
+            fx_walk_fail(state, &err);
         }
-        frame *folder = top_of(work);
-        fx_code code = folder->next < folder->name_count
-                           ? save_entry(work, folder->names[folder->next++], err)
-                           : finish_folder(work, err);
-        if (code != FX_OK) {
-            return code;
+        if (!atomic_load(&state->is_failing) && folder->next < folder->name_count) {
+            save_entry(work, folder, folder->next++);
+        } else {
+            work->depth--;
+            fx_folder_leave(folder, true);
         }
     }
-    return FX_OK;
+}
+
+static unsigned
+thread_count(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 2 ? 2 : cores > THREAD_MAX ? THREAD_MAX : (unsigned)cores;
 }
 
 fx_code
 fx_walk(const fx_walk_request *request, fx_walk_result *out_result, fx_err *err)
 {
+    fx_walk_state state = {
+        .request = request,
+        .owners = fx_owner_names_new(),
+        .links = fx_links_new(),
+    };
     walk *work = calloc(1, sizeof *work);
     FX_ASSERT(work != NULL);
-    fx_walk_result result = {0};
-    work->request = request;
-    work->result = &result;
-    work->owners = fx_owner_names_new();
-    work->links = fx_links_new();
-    work->content = fx_content_new(request->writer);
+    work->state = &state;
+    int result = pthread_mutex_init(&state.lock, NULL);
+    FX_ASSERT(result == 0);
     for (size_t index = 0; index < request->skip_count && work->skip_count < SKIP_MAX; index++) {
         if (stat(request->skip[index], &work->skip[work->skip_count]) == 0) {
             work->skip_count++;
         }
     }
-    fx_code code = walk_all(work, err);
-    while (work->depth > 0) {
-        leave_frame(&work->frames[--work->depth]);
-    }
-    fx_content_free(work->content);
-    fx_links_free(work->links);
-    fx_owner_names_free(work->owners);
+    state.pool = fx_pool_new(thread_count(), QUEUE_MAX);
+    walk_all(work);
+    fx_pool_drain(state.pool);
+    fx_pool_free(state.pool);
+    fx_readers_free(state.readers);
+    fx_links_free(state.links);
+    fx_owner_names_free(state.owners);
+    (void)pthread_mutex_destroy(&state.lock);
     free(work);
-    if (code == FX_OK) {
-        *out_result = result;
+    if (atomic_load(&state.is_failing)) {
+        *err = state.failure;
+        return err->code;
     }
-    return code;
+    *out_result = state.result;
+    return FX_OK;
 }

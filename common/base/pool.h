@@ -1,0 +1,21 @@
+/* A bounded number of threads that run jobs in the order of their coming. */
+#pragma once
+
+#include "common/base/base.h"
+
+typedef struct fx_pool fx_pool;
+
+/* At most `queue_max` jobs wait. */
+fx_pool *fx_pool_new(unsigned thread_count, size_t queue_max);
+/* Runs what waits, then ends the threads. */
+void fx_pool_free(fx_pool *pool);
+FX_DEFINE_AUTO(fx_pool);
+
+/*
+ * Blocks while the queue is full. A job may submit others only where the queue has room for all of
+ * them, else all threads could wait for each other. thread: any
+ */
+void fx_pool_submit(fx_pool *pool, void (*run)(void *ctx), void *ctx);
+
+/* Waits until no job waits or runs. thread: any but the pool's own */
+void fx_pool_drain(fx_pool *pool);
