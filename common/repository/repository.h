@@ -13,7 +13,7 @@
 
 enum {
     FX_ID_BYTES = 32,
-    FX_CHUNK_MIN_BYTES = 128 * 1024, /* of content-defined chunks, but for the last of a file */
+    FX_CHUNK_MIN_BYTES = 256 * 1024, /* of content-defined chunks, but for the last of a file */
     FX_CHUNK_MAX_BYTES = 4 * 1024 * 1024,
     FX_SNAPSHOT_ID_TEXT_BYTES = 65,
 };

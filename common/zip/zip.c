@@ -2,11 +2,18 @@
 
 #include <zstd.h>
 
-enum { SAMPLE_BYTES = 8 * 1024, SAMPLED_FROM_BYTES = 64 * 1024 };
+enum { SAMPLE_BYTES = 4 * 1024, SAMPLE_COUNT = 4, SAMPLED_FROM_BYTES = 64 * 1024 };
+
+/*
+ * Level 1 with a larger table and shorter matches: on shared libraries 5 % smaller for 10 % more
+ * time, where level 2 gives 4 % for 20 %.
+ */
+enum { FAST_WINDOW_LOG = 20, FAST_HASH_LOG = 15, FAST_MATCH_BYTES = 5 };
 
 struct fx_zip {
     ZSTD_CCtx *compressor;
     ZSTD_DCtx *expander;
+    int level; /* the compressor is set to, 0: none yet */
 };
 
 fx_zip *
@@ -38,22 +45,47 @@ shrinks(size_t from_bytes, size_t to_bytes)
     return to_bytes < from_bytes - from_bytes / 32;
 }
 
-/* Compresses a piece of the middle; wrong only for data that is half one thing and half another. */
+static void
+set_level(fx_zip *zip, int level)
+{
+    if (zip->level == level) {
+        return;
+    }
+    ZSTD_CCtx *compressor = zip->compressor;
+    (void)ZSTD_CCtx_reset(compressor, ZSTD_reset_session_and_parameters);
+    (void)ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, level);
+    if (level == 1) {
+        (void)ZSTD_CCtx_setParameter(compressor, ZSTD_c_strategy, ZSTD_fast);
+        (void)ZSTD_CCtx_setParameter(compressor, ZSTD_c_windowLog, FAST_WINDOW_LOG);
+        (void)ZSTD_CCtx_setParameter(compressor, ZSTD_c_hashLog, FAST_HASH_LOG);
+        (void)ZSTD_CCtx_setParameter(compressor, ZSTD_c_minMatch, FAST_MATCH_BYTES);
+        (void)ZSTD_CCtx_setParameter(compressor, ZSTD_c_targetLength, 0);
+    }
+    zip->level = level;
+}
+
+/* Compresses a few pieces; wrong only for data that shrinks nowhere near one of them. */
 static bool
 sample_shrinks(fx_zip *zip, fx_bytes plain)
 {
     unsigned char room[ZSTD_COMPRESSBOUND(SAMPLE_BYTES)];
     const unsigned char *data = plain.data;
-    const unsigned char *middle = data + plain.size_bytes / 2 - SAMPLE_BYTES / 2;
-    size_t got_bytes =
-        ZSTD_compressCCtx(zip->compressor, room, sizeof room, middle, SAMPLE_BYTES, 1);
-    return !ZSTD_isError(got_bytes) && shrinks(SAMPLE_BYTES, got_bytes);
+    size_t stride_bytes = plain.size_bytes / SAMPLE_COUNT;
+    for (size_t i = 0; i < SAMPLE_COUNT; i++) {
+        const unsigned char *piece = data + i * stride_bytes + (stride_bytes - SAMPLE_BYTES) / 2;
+        size_t got_bytes = ZSTD_compress2(zip->compressor, room, sizeof room, piece, SAMPLE_BYTES);
+        if (!ZSTD_isError(got_bytes) && shrinks(SAMPLE_BYTES, got_bytes)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 fx_code
 fx_zip_compress(fx_zip *zip, int level, fx_bytes plain, fx_buf *out, bool *out_shrunk, fx_err *err)
 {
     *out_shrunk = false;
+    set_level(zip, level);
     if (plain.size_bytes == 0 ||
         (plain.size_bytes >= SAMPLED_FROM_BYTES && !sample_shrinks(zip, plain))) {
         return FX_OK;
@@ -65,7 +97,7 @@ fx_zip_compress(fx_zip *zip, int level, fx_bytes plain, fx_buf *out, bool *out_s
         return fx_err_wrap(err, "compressing");
     }
     size_t got_bytes =
-        ZSTD_compressCCtx(zip->compressor, room, room_bytes, plain.data, plain.size_bytes, level);
+        ZSTD_compress2(zip->compressor, room, room_bytes, plain.data, plain.size_bytes);
     FX_ASSERT(!ZSTD_isError(got_bytes)); /* there is room for the worst case */
     *out_shrunk = shrinks(plain.size_bytes, got_bytes);
     out->size_bytes = before_bytes + (*out_shrunk ? got_bytes : 0);
