@@ -145,13 +145,12 @@ fx_object_begin(
 }
 
 fx_code
-fx_blob_draft_make(
-    fx_zip *zip,
-    const fx_chunk_id *id,
+fx_blob_draft_fill(
+    fx_blob_draft *draft,
     uint32_t kind,
     fx_bytes content,
+    fx_zip *zip,
     fx_buf *scratch,
-    fx_blob_draft *out_draft,
     fx_err *err)
 {
     FX_ASSERT(content.size_bytes <= FX_OBJECT_BLOB_MAX_BYTES);
@@ -160,12 +159,9 @@ fx_blob_draft_make(
     if (fx_zip_compress(zip, 1, content, scratch, &shrunk, err) != FX_OK) {
         return err->code;
     }
-    *out_draft = (fx_blob_draft){
-        .id = *id,
-        .content_bytes = (uint32_t)content.size_bytes,
-        .flags = kind << 8 | (shrunk ? 1U : 0U),
-        .plain = shrunk ? fx_buf_bytes(scratch) : content,
-    };
+    draft->content_bytes = (uint32_t)content.size_bytes;
+    draft->flags = kind << 8 | (shrunk ? 1U : 0U);
+    draft->plain = shrunk ? fx_buf_bytes(scratch) : content;
     return FX_OK;
 }
 
@@ -229,9 +225,9 @@ fx_object_add(
     fx_bytes content,
     fx_err *err)
 {
-    fx_blob_draft draft;
-    fx_object_slot slot;
-    if (fx_blob_draft_make(zip, id, kind, content, &writer->scratch, &draft, err) != FX_OK ||
+    fx_blob_draft draft = {.id = *id};
+    fx_object_slot slot = {0};
+    if (fx_blob_draft_fill(&draft, kind, content, zip, &writer->scratch, err) != FX_OK ||
         fx_object_reserve(writer, &draft, &slot, err) != FX_OK) {
         return err->code;
     }

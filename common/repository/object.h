@@ -47,14 +47,16 @@ typedef struct fx_blob_draft {
     fx_bytes plain; /* the content or its zstd frame: borrowed */
 } fx_blob_draft;
 
-/* Compresses where that is worth it; `scratch` then holds what the draft borrows. */
-FX_MUST_USE fx_code fx_blob_draft_make(
-    fx_zip *zip,
-    const fx_chunk_id *id,
+/*
+ * Makes a draft of content, with an id and kind; compresses where that is worth it. `scratch` then
+ * holds what the draft borrows. errors: LIMIT
+ */
+FX_MUST_USE fx_code fx_blob_draft_fill(
+    fx_blob_draft *draft,
     uint32_t kind,
     fx_bytes content,
+    fx_zip *zip,
     fx_buf *scratch,
-    fx_blob_draft *out_draft,
     fx_err *err);
 
 typedef struct fx_object_writer {

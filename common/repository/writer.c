@@ -242,19 +242,18 @@ fx_writer_add_chunk(
         return err->code;
     }
     FX_ASSERT(mine != NULL);
-    fx_chunk_id id;
-    fx_blob_draft draft;
+    fx_blob_draft draft = {0};
     fx_code code = FX_OK;
-    fx_hmac_sha256(mine->hmac, content, id.bytes);
-    if (is_new(writer, &id)) {
-        code = fx_blob_draft_make(
-            mine->zip, &id, (uint32_t)kind + 1, content, &mine->scratch, &draft, err);
+    fx_hmac_sha256(mine->hmac, content, draft.id.bytes);
+    if (is_new(writer, &draft.id)) {
+        code =
+            fx_blob_draft_fill(&draft, (uint32_t)kind + 1, content, mine->zip, &mine->scratch, err);
         if (code == FX_OK) {
             code = fx_packer_add(writer->packer, mine->aead, &draft, err);
         }
     }
     give_lane(writer, mine);
-    *out_id = id;
+    *out_id = draft.id;
     return keep_failure(writer, code, err);
 }
 

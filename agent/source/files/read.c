@@ -71,6 +71,18 @@ read_at(int fd, unsigned char *room, size_t size_bytes, off_t at)
     return got_bytes;
 }
 
+/* The file became shorter, or cannot be read on. */
+static fx_read_result
+end_early(ssize_t got_bytes)
+{
+    fx_read_result result = {.outcome = FX_READ_CHANGED};
+    if (got_bytes < 0) {
+        result.outcome = FX_READ_UNREADABLE;
+        fx_ignore(fx_fail_errno(&result.reason, errno, "could not read"), "it is the outcome");
+    }
+    return result;
+}
+
 /* Reads up to `end`, which is known to be data; `*at` then says how far it came. */
 static fx_code
 read_data(const fx_read_request *request, off_t *at, off_t end, fx_read_result *result, fx_err *err)
@@ -84,10 +96,7 @@ read_data(const fx_read_request *request, off_t *at, off_t end, fx_read_result *
         unsigned char *room = request->reader->room;
         ssize_t got_bytes = read_at(request->reading->fd, room, step_bytes, *at);
         if (got_bytes <= 0) {
-            result->outcome = got_bytes < 0 ? FX_READ_UNREADABLE : FX_READ_CHANGED;
-            if (got_bytes < 0) {
-                fx_ignore(fx_fail_errno(&result->reason, errno, "could not read"), "an outcome");
-            }
+            *result = end_early(got_bytes);
             return FX_OK;
         }
         fx_bytes got = {room, (size_t)got_bytes};

@@ -69,7 +69,7 @@ lengths_are_within_the_limits_and_near_the_usual_one(void **state)
         assert_in_range(length, FX_CHUNK_MIN_BYTES, FX_CHUNK_MAX_BYTES);
     }
     assert_in_range(count, 1, CUTS_MAX);
-    assert_in_range(DATA_BYTES / (count + 1), 512 * 1024, 1024 * 1024);
+    assert_in_range(DATA_BYTES / (count + 1), 1024 * 1024, 2 * 1024 * 1024);
 }
 
 static void
