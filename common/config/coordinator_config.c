@@ -5,6 +5,10 @@
 #include "common/base/name.h"
 #include "common/config/yaml.h"
 
+enum { DECISIONS_LEAST = 100, PLANS_LEAST = 20 };
+static const uint64_t quota_least_bytes = UINT64_C(16) << 20;
+static const uint64_t quota_most_bytes = UINT64_C(8) << 30;
+
 #define TEXT(type, member)                                                                         \
     CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_DEFAULT, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
 #define TEXT_OPTIONAL(type, member)                                                                \
@@ -55,6 +59,9 @@ static const cyaml_schema_field_t etcd_fields[] = {
     CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_OPTIONAL, fx_coordinator_etcd, tls, tls_fields),
     CYAML_FIELD_MAPPING_PTR(
         "member", CYAML_FLAG_OPTIONAL, fx_coordinator_etcd, member, etcd_member_fields),
+    NUMBER(fx_coordinator_etcd, quota_bytes),
+    NUMBER(fx_coordinator_etcd, history_decisions),
+    NUMBER(fx_coordinator_etcd, history_plans),
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t policy_fields[] = {
@@ -297,6 +304,29 @@ check_policy(const fx_coordinator_policy *policy, fx_err *err)
     return FX_OK;
 }
 
+/* What a person needs after a bad night is kept whatever the file says. */
+static fx_code
+check_etcd(const fx_coordinator_etcd *etcd, fx_err *err)
+{
+    if (etcd->quota_bytes != 0 &&
+        (etcd->quota_bytes < quota_least_bytes || etcd->quota_bytes > quota_most_bytes)) {
+        return fx_fail(
+            err, FX_ERR_INVALID, "\"etcd\": quota_bytes must be 16 MiB to 8 GiB, in bytes");
+    }
+    if (etcd->history_decisions != 0 && etcd->history_decisions < DECISIONS_LEAST) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "\"etcd\": history_decisions must be at least %d",
+            DECISIONS_LEAST);
+    }
+    if (etcd->history_plans != 0 && etcd->history_plans < PLANS_LEAST) {
+        return fx_fail(
+            err, FX_ERR_INVALID, "\"etcd\": history_plans must be at least %d", PLANS_LEAST);
+    }
+    return FX_OK;
+}
+
 static fx_code
 check_all(const fx_coordinator_config *config, fx_err *err)
 {
@@ -310,7 +340,7 @@ check_all(const fx_coordinator_config *config, fx_err *err)
     if (check_name(config->cluster, "cluster", err) != FX_OK ||
         check_name(config->name, "coordinator", err) != FX_OK ||
         check_name(config->region, "region", err) != FX_OK || check_peers(config, err) != FX_OK ||
-        check_services(config, err) != FX_OK) {
+        check_services(config, err) != FX_OK || check_etcd(config->etcd, err) != FX_OK) {
         return err->code;
     }
     return check_policy(&config->policy, err);

@@ -45,6 +45,9 @@ typedef struct fx_coordinator_etcd {
     unsigned endpoints_count;
     fx_coordinator_tls *tls;
     fx_coordinator_member *member; /* NULL: the cluster is somebody else's */
+    uint64_t quota_bytes;          /* of its database; 0: etcd's default, 2 GiB */
+    uint32_t history_decisions;    /* so many are kept; 0: 1000 */
+    uint32_t history_plans;        /* finished ones; 0: 200 */
 } fx_coordinator_etcd;
 
 /* Milliseconds; 0 where the file says nothing: the default of fx_policy_default(). */

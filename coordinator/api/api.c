@@ -32,6 +32,7 @@ struct fx_api {
     /* Of the server's thread only: one request at a time uses them. */
     fx_ledger *ledger;
     fx_view *view;
+    fx_store_health store;
     fx_plan *plans;
     fx_decision_record *decisions;
     uint64_t answers[ANSWER_CLASSES];
@@ -633,11 +634,12 @@ static void
 read_state(call *c)
 {
     fx_api *api = c->api;
-    api->options.source.read_state(api->options.source.ctx, api->ledger, api->view);
+    api->options.source.read_state(api->options.source.ctx, api->ledger, api->view, &api->store);
     c->state = (fx_api_state){
         .cluster = api->options.cluster,
         .ledger = api->ledger,
         .view = api->view,
+        .store = &api->store,
         .policy = &api->options.policy,
         .now = fx_clock_mono(),
         .wall = fx_clock_wall(),

@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "coordinator/catalog/catalog.h"
 #include "coordinator/core/model.h"
+#include "coordinator/core/upkeep.h"
 
 enum { FX_API_HISTORY_MAX = 100, FX_VERDICT_BYTES = 32 };
 
@@ -21,8 +22,12 @@ typedef fx_decision fx_decision_record;
 typedef struct fx_api_source {
     void *ctx;
 
-    /* Copies the newest ledger and view, under a lock. Large: both are on the heap. */
-    void (*read_state)(void *ctx, fx_ledger *out_ledger, fx_view *out_view);
+    /*
+     * Copies the newest ledger and view, under a lock, and what was last seen of the ledger's store
+     * (`looked_at` 0: nothing). Large: both are on the heap.
+     */
+    void (*read_state)(
+        void *ctx, fx_ledger *out_ledger, fx_view *out_view, fx_store_health *out_store);
 
     /* Finished plans (history/plan/), newest first. errors: UNREACHABLE, TIMEOUT */
     fx_code (*read_plans)(

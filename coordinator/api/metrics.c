@@ -139,6 +139,54 @@ put_coordinator(writer *to, const fx_api_state *state)
     }
 }
 
+typedef enum store_metric { STORE_UP, STORE_SIZE, STORE_IN_USE } store_metric;
+
+static void
+put_store_members(writer *to, const fx_store_health *store, store_metric metric)
+{
+    for (size_t i = 0; i < store->member_count; i++) {
+        const fx_store_member *member = &store->members[i];
+        const label labels[LABEL_MAX] = {{"endpoint", member->endpoint}, {NULL, NULL}};
+        if (metric == STORE_UP) {
+            put_int(to, labels, member->answers);
+        } else if (member->answers) {
+            put_int(to, labels, metric == STORE_SIZE ? member->size_bytes : member->in_use_bytes);
+        }
+    }
+}
+
+static void
+put_store(writer *to, const fx_api_state *state)
+{
+    if (!fx_api_knows_store(state)) {
+        return;
+    }
+    const fx_store_health *store = state->store;
+    family(to, "fortress_etcd_up", "gauge", "1 when the member answered when last asked, else 0.");
+    put_store_members(to, store, STORE_UP);
+    family(
+        to,
+        "fortress_etcd_db_size_bytes",
+        "gauge",
+        "Size of the member's database file, which the quota bounds.");
+    put_store_members(to, store, STORE_SIZE);
+    family(
+        to,
+        "fortress_etcd_db_in_use_bytes",
+        "gauge",
+        "What of the member's database file is in use.");
+    put_store_members(to, store, STORE_IN_USE);
+    family(
+        to,
+        "fortress_etcd_quota_bytes",
+        "gauge",
+        "Size of a database at which nothing can be written any more.");
+    put_int(to, NO_LABELS, store->quota_bytes);
+    family(to, "fortress_etcd_alarm", "gauge", "1 while etcd has raised the alarm, else 0.");
+    put_int(to, LABELS({"alarm", "NOSPACE"}), store->no_space);
+    put_int(to, LABELS({"alarm", "CORRUPT"}), store->corrupt);
+}
+
 /* 2 healthy, 1 degraded, 0 down: alerts compare with <. */
 static int64_t
 health_value(fx_health health)
@@ -476,6 +524,7 @@ fx_metrics_print(const fx_metrics_input *input, fx_buf *out, fx_err *err)
 {
     writer to = {.out = out, .err = err, .code = FX_OK};
     put_coordinator(&to, input->state);
+    put_store(&to, input->state);
     put_services(&to, input->state);
     put_replication(&to, input->state);
     put_recovery_point(&to, input->state);

@@ -9,6 +9,7 @@ typedef struct fx_api_state {
     const char *cluster;
     const fx_ledger *ledger;
     const fx_view *view;
+    const fx_store_health *store; /* NULL: not known */
     const fx_policy *policy;
     fx_mono now;
     fx_wall wall;
@@ -50,6 +51,9 @@ const char *fx_api_step_kind_name(fx_step_kind kind);
 const char *fx_api_step_state_name(fx_step_state state);
 const char *fx_api_role_name(fx_role role);
 const char *fx_api_order_state_name(fx_order_state state);
+
+/* Was the ledger's store ever looked at? */
+bool fx_api_knows_store(const fx_api_state *state);
 
 fx_json *fx_render_service(const fx_api_state *state, const fx_service *service);
 fx_json *fx_render_services(const fx_api_state *state);

@@ -52,6 +52,65 @@ look_at_coordinators(const fx_api_state *state, problems *found)
     }
 }
 
+bool
+fx_api_knows_store(const fx_api_state *state)
+{
+    return state->store != NULL && state->store->looked_at.ns != 0;
+}
+
+static void
+look_at_space(const fx_store_health *store, problems *found)
+{
+    const fx_store_member *largest = fx_store_largest(store);
+    int64_t size_mib = largest == NULL ? 0 : largest->size_bytes >> 20;
+    int64_t quota_mib = store->quota_bytes >> 20;
+    switch (fx_store_judge(store)) {
+    case FX_STORE_CORRUPT:
+        add(found->critical,
+            "ledger",
+            "etcd raised the alarm CORRUPT: its members disagree; replace the member that differs "
+            "by an empty one before anything else");
+        break;
+    case FX_STORE_NO_SPACE:
+        add(found->critical,
+            "ledger",
+            "etcd raised the alarm NOSPACE: nothing can be written, so leases end and primaries "
+            "fence (database %" PRId64 " of %" PRId64
+            " MiB); the leader compacts, defragments and ends the alarm while every member "
+            "answers; if it stays, raise etcd.quota_bytes and restart the members one by one",
+            size_mib,
+            quota_mib);
+        break;
+    case FX_STORE_FILLING:
+        add(found->warning,
+            "ledger",
+            "etcd's database at %s is %" PRId64 " of %" PRId64
+            " MiB; when it is full no lease is renewed: find what fills it (keys outside of "
+            "/fortress?), lower etcd.history_decisions or raise etcd.quota_bytes",
+            largest == NULL ? "" : largest->endpoint,
+            size_mib,
+            quota_mib);
+        break;
+    case FX_STORE_WELL:
+        break;
+    }
+}
+
+static void
+look_at_store(const fx_api_state *state, problems *found)
+{
+    if (!fx_api_knows_store(state)) {
+        return;
+    }
+    look_at_space(state->store, found);
+    for (size_t i = 0; i < state->store->member_count; i++) {
+        const fx_store_member *member = &state->store->members[i];
+        if (!member->answers) {
+            add(found->warning, "ledger", "etcd at %s does not answer", member->endpoint);
+        }
+    }
+}
+
 static void
 look_at_primary(const fx_api_state *state, const fx_service *service, problems *found)
 {
@@ -196,6 +255,7 @@ fx_render_problems(const fx_api_state *state, const fx_catalog_source *sources, 
 {
     problems found = {.critical = fx_json_array(), .warning = fx_json_array()};
     look_at_coordinators(state, &found);
+    look_at_store(state, &found);
     look_at_services(state, &found);
     look_at_gaps(state, &found);
     look_at_repositories(sources, source_count, &found);
@@ -240,6 +300,33 @@ render_quorum(const fx_api_state *state)
     return json;
 }
 
+static fx_json *
+render_store(const fx_api_state *state)
+{
+    if (!fx_api_knows_store(state)) {
+        return fx_json_null_new();
+    }
+    const fx_store_health *store = state->store;
+    fx_json *json = fx_json_object();
+    fx_json *members = fx_json_array();
+    fx_json_set_int(json, "age_ms", fx_dur_ms(fx_mono_since(state->now, store->looked_at)));
+    fx_json_set_int(json, "quota_bytes", store->quota_bytes);
+    fx_json_set_bool(json, "no_space", store->no_space);
+    fx_json_set_bool(json, "corrupt", store->corrupt);
+    for (size_t i = 0; i < store->member_count; i++) {
+        const fx_store_member *member = &store->members[i];
+        fx_json *one = fx_json_object();
+        fx_json_set_text(one, "endpoint", member->endpoint);
+        fx_json_set_bool(one, "answers", member->answers);
+        fx_json_set_bool(one, "leads", member->leads);
+        fx_json_set_int(one, "size_bytes", member->size_bytes);
+        fx_json_set_int(one, "in_use_bytes", member->in_use_bytes);
+        fx_json_append(members, one);
+    }
+    fx_json_set(json, "members", members);
+    return json;
+}
+
 fx_json *
 fx_render_status(const fx_api_state *state, const fx_catalog_source *sources, size_t source_count)
 {
@@ -259,6 +346,7 @@ fx_render_status(const fx_api_state *state, const fx_catalog_source *sources, si
     }
     fx_json_set_int(json, "term", (int64_t)leader->term);
     fx_json_set(json, "quorum", render_quorum(state));
+    fx_json_set(json, "etcd", render_store(state));
     fx_json_set(json, "coordinators", render_coordinators(state));
     fx_json_set(json, "problems", fx_render_problems(state, sources, source_count));
     fx_json_set(json, "services", fx_render_services(state));

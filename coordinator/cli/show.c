@@ -320,6 +320,34 @@ put_head(page *to, const fx_json *answer)
         age_ms >= 0 ? " ago" : "");
 }
 
+/* "etcd:    3 of 3 answer, 1.2 MiB of 2.0 GiB" */
+static void
+put_store(page *to, const fx_json *store)
+{
+    const fx_json *members = fx_json_get(store, "members");
+    char size[FX_SHORT_TEXT_BYTES];
+    char quota[FX_SHORT_TEXT_BYTES];
+    size_t answer = 0;
+    int64_t largest = 0;
+    if (members == NULL) {
+        return; /* not looked at yet, or an older coordinator */
+    }
+    for (size_t i = 0; i < fx_json_count(members); i++) {
+        const fx_json *one = fx_json_at(members, i);
+        answer += flag_of(one, "answers");
+        largest = number_of(one, "size_bytes") > largest ? number_of(one, "size_bytes") : largest;
+    }
+    fx_short_size((uint64_t)largest, size);
+    fx_short_size((uint64_t)number_of(store, "quota_bytes"), quota);
+    put(to,
+        "etcd:    %zu of %zu answer, database %s of %s%s\n",
+        answer,
+        fx_json_count(members),
+        size,
+        quota,
+        flag_of(store, "no_space") ? ", NO SPACE" : "");
+}
+
 static void
 put_problems(page *to, const fx_json *problems)
 {
@@ -391,6 +419,7 @@ fx_show_status(const fx_json *answer, fx_wall now, fx_buf *out, fx_err *err)
     page to = {.out = out, .err = err, .now = now};
     (void)time_of(answer, "now", &to.now); /* the coordinator's own clock, where it says it */
     put_head(&to, answer);
+    put_store(&to, fx_json_get(answer, "etcd"));
     put_problems(&to, fx_json_get(answer, "problems"));
     put(&to, "\nServices\n");
     put_services(&to, fx_json_get(answer, "services"));

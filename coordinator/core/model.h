@@ -197,7 +197,7 @@ typedef struct fx_evidence {
     char fact[FX_REASON_BYTES];
 } fx_evidence;
 
-/* Why: kept for ever as history/decision/ID. */
+/* Why: kept as history/decision/ID until newer ones have pushed it out. */
 typedef struct fx_decision {
     fx_id id;
     fx_wall decided;

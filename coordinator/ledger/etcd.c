@@ -8,6 +8,7 @@
 #include "common/base/monitor.h"
 #include "common/crypto/digest.h"
 #include "common/json/json.h"
+#include "coordinator/ledger/etcd_ask.h"
 
 enum {
     ETCD_MAGIC = 0x37cd37cd,
@@ -166,6 +167,7 @@ was_not_proposed(int status, const char *text)
         "etcdserver: no leader",
         "etcdserver: too many requests",
         "etcdserver: not capable",
+        "etcdserver: mvcc: database space exceeded",
     };
     if (status == 400 || status == 401 || status == 403 || status == 404) {
         return true;
@@ -283,6 +285,43 @@ parse_answer(const fx_buf *answer, fx_json **out_json, int64_t *out_revision, fx
             err, FX_CLASS_UNKNOWN, FX_ERR_DAMAGED, "could not read etcd's answer: no revision");
     }
     return FX_OK;
+}
+
+fx_code
+fx_etcd_ask(
+    fx_etcd *etcd, const fx_etcd_question *what, fx_mono deadline, fx_json **out_json, fx_err *err)
+{
+    FX_ASSERT(etcd->magic == ETCD_MAGIC);
+    FX_ASSERT(what->endpoint < etcd->endpoint_count);
+    const endpoint_path path = {what->path, false};
+    question asked = {.to = &path};
+    size_t unused = 0;
+    FX_BUF_AUTO answer;
+    fx_buf_init(&answer, FX_ETCD_ANSWER_MAX_BYTES);
+    fx_buf_init(&asked.body, REQUEST_MAX_BYTES);
+    fx_code code = fx_json_print(what->body, 0, &asked.body, err);
+    fx_http_client *client = code == FX_OK ? borrow_client(etcd, false, deadline, &unused) : NULL;
+    if (client != NULL) {
+        code = ask_one(client, etcd->endpoints[what->endpoint], &asked, deadline, &answer, err);
+        return_client(etcd, client);
+    } else if (code == FX_OK) {
+        code = fx_fail(err, FX_ERR_BUSY, "could not ask etcd: too many calls at once");
+    }
+    fx_buf_free(&asked.body);
+    return code == FX_OK ? fx_json_parse(fx_buf_bytes(&answer), out_json, err) : code;
+}
+
+size_t
+fx_etcd_endpoint_count(const fx_etcd *etcd)
+{
+    return etcd->endpoint_count;
+}
+
+const char *
+fx_etcd_endpoint(const fx_etcd *etcd, size_t index)
+{
+    FX_ASSERT(index < etcd->endpoint_count);
+    return etcd->endpoints[index];
 }
 
 /* ---- building requests
@@ -418,6 +457,46 @@ etcd_read(
 /* NOLINTEND(readability-function-size) */
 
 static fx_code
+etcd_list_oldest(
+    void *ctx,
+    const fx_ledger_listing *what,
+    fx_mono deadline,
+    fx_ledger_visit_key visit,
+    void *visit_ctx,
+    fx_err *err)
+{
+    fx_etcd *etcd = ctx;
+    FX_ASSERT(etcd->magic == ETCD_MAGIC);
+    FX_AUTO(fx_json) request = fx_json_object();
+    if (set_prefix(request, what->prefix, err) != FX_OK) {
+        return err->code;
+    }
+    fx_json_set_text(request, "sort_target", "MOD");
+    fx_json_set_text(request, "sort_order", "ASCEND");
+    fx_json_set_int(request, "limit", (int64_t)what->max);
+    fx_json_set_bool(request, "keys_only", true);
+    FX_BUF_AUTO answer;
+    FX_BUF_AUTO key;
+    fx_buf_init(&answer, FX_ETCD_ANSWER_MAX_BYTES);
+    fx_buf_init(&key, KEY_MAX_BYTES);
+    FX_AUTO(fx_json) json = NULL;
+    int64_t revision = 0;
+    if (ask_json(etcd, &read_path, request, deadline, &answer, err) != FX_OK ||
+        parse_answer(&answer, &json, &revision, err) != FX_OK) {
+        return fx_err_wrap(err, "listing the ledger's keys");
+    }
+    int64_t total = fx_json_as_int(fx_json_get(json, "count"), 0);
+    const fx_json *items = fx_json_get(json, "kvs");
+    for (size_t i = 0; i < fx_json_count(items); i++) {
+        if (decode(fx_json_at(items, i), "key", &key, err) != FX_OK) {
+            return fx_fail(err, FX_ERR_DAMAGED, "could not read etcd's answer: key %zu", i);
+        }
+        visit(visit_ctx, fx_buf_text(&key), (size_t)total);
+    }
+    return FX_OK;
+}
+
+static fx_code
 add_touch(const fx_ledger_touch *touch, fx_json *compares, fx_json *changes, fx_err *err)
 {
     FX_ASSERT(!(touch->put && touch->remove));
@@ -486,5 +565,10 @@ etcd_commit(
 fx_ledger_store
 fx_etcd_store(fx_etcd *etcd)
 {
-    return (fx_ledger_store){.ctx = etcd, .read = etcd_read, .commit = etcd_commit};
+    return (fx_ledger_store){
+        .ctx = etcd,
+        .read = etcd_read,
+        .list_oldest = etcd_list_oldest,
+        .commit = etcd_commit,
+    };
 }

@@ -13,6 +13,9 @@ enum {
     FX_ETCD_ANSWER_MAX_BYTES = 32 * 1024 * 1024
 };
 
+/* Where the configuration says nothing; etcd's own default. */
+#define FX_ETCD_QUOTA_BYTES (INT64_C(2) << 30)
+
 typedef struct fx_etcd fx_etcd;
 
 /*

@@ -216,7 +216,7 @@ add_touch(
     return FX_OK;
 }
 
-/* History is only ever added to: nothing to compare. */
+/* A record of the history is put once and never changed: nothing to compare. */
 static fx_code
 add_history(writing *of, const char *folder, const char *name, fx_err *err)
 {
@@ -572,6 +572,81 @@ fx_ledger_read_decisions(
         return err->code;
     }
     *out_count = of.count;
+    return FX_OK;
+}
+
+/* ---- pruning
+ * ------------------------------------------------------------------------------------------ */
+
+typedef struct pruning {
+    writing write;
+    const char *folder;
+    size_t prefix_bytes;
+    size_t keep;
+    size_t removed;
+    fx_code code;
+    fx_err *err;
+} pruning;
+
+/* The oldest come first: as long as more than `keep` would be left, they go. */
+static void
+prune_key(void *ctx, const char *key, size_t total)
+{
+    pruning *of = ctx;
+    if (of->code == FX_OK && strlen(key) > of->prefix_bytes && total > of->keep + of->removed) {
+        const char *name = key + of->prefix_bytes;
+        of->code =
+            add_touch(&of->write, of->folder, name, FX_TOUCH_DELETE, (fx_revision){0}, of->err);
+        of->write.touches[of->write.count - 1].compare = false;
+        of->removed++;
+    }
+}
+
+static fx_code
+prune_folder(pruning *of, fx_revision leader_revision, fx_mono deadline, fx_err *err)
+{
+    const fx_ledger_store *store = &of->write.door->store;
+    char prefix[FX_LEDGER_KEY_BYTES];
+    if (make_key(of->write.door, of->folder, "", prefix, err) != FX_OK ||
+        add_touch(&of->write, "live/leader", "", FX_TOUCH_COMPARE, leader_revision, err) != FX_OK) {
+        return err->code;
+    }
+    of->prefix_bytes = strlen(prefix);
+    fx_ledger_listing oldest = {prefix, FX_LEDGER_PRUNE_MAX};
+    if (store->list_oldest(store->ctx, &oldest, deadline, prune_key, of, err) != FX_OK) {
+        return err->code;
+    }
+    fx_revision done = {0};
+    if (of->code != FX_OK || of->removed == 0) {
+        return of->code;
+    }
+    return finish(&of->write, deadline, &done, err);
+}
+
+fx_code
+fx_ledger_prune(
+    const fx_ledger_door *door,
+    const fx_history_keep *keep,
+    fx_revision leader_revision,
+    fx_mono deadline,
+    size_t *out_removed,
+    fx_err *err)
+{
+    FX_ASSERT(leader_revision.value != 0);
+    const char *const folders[] = {"history/decision/", "history/plan/"};
+    const size_t keeps[] = {keep->decisions, keep->plans};
+    size_t removed = 0;
+    for (size_t i = 0; i < 2; i++) {
+        pruning of = {.folder = folders[i], .keep = keeps[i], .err = err};
+        writing_init(&of.write, door);
+        fx_code code = prune_folder(&of, leader_revision, deadline, err);
+        fx_buf_free(&of.write.bytes);
+        if (code != FX_OK) {
+            return fx_err_wrap(err, "pruning %s", folders[i]);
+        }
+        removed += of.removed;
+    }
+    *out_removed = removed;
     return FX_OK;
 }
 

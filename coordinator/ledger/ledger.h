@@ -23,6 +23,15 @@ typedef struct fx_ledger_touch {
     fx_bytes value;
 } fx_ledger_touch;
 
+/* Keys below `prefix`, at most `max` of them. */
+typedef struct fx_ledger_listing {
+    const char *prefix;
+    size_t max;
+} fx_ledger_listing;
+
+/* `total`: how many there are below the prefix in all. */
+typedef void (*fx_ledger_visit_key)(void *ctx, const char *key, size_t total);
+
 typedef void (*fx_ledger_visit)(void *ctx, const char *key, fx_bytes value, int64_t mod_revision);
 
 /* A linearizable store of keys with revisions: etcd, or a model of it. */
@@ -40,6 +49,14 @@ typedef struct fx_ledger_store {
         fx_ledger_visit visit,
         void *visit_ctx,
         int64_t *out_revision,
+        fx_err *err);
+    /* Visits the keys that were changed first, these first. errors: as read's */
+    fx_code (*list_oldest)(
+        void *ctx,
+        const fx_ledger_listing *what,
+        fx_mono deadline,
+        fx_ledger_visit_key visit,
+        void *visit_ctx,
         fx_err *err);
     /* errors: CONFLICT (a compare failed), UNREACHABLE, TIMEOUT (outcome UNKNOWN: it may be done)
      */
@@ -109,6 +126,26 @@ FX_MUST_USE fx_code fx_ledger_read_decisions(
     fx_decision *out_decisions,
     size_t max,
     size_t *out_count,
+    fx_err *err);
+
+/* How much of the history is kept, the newest. */
+typedef struct fx_history_keep {
+    size_t decisions;
+    size_t plans;
+} fx_history_keep;
+
+/*
+ * Removes the oldest of the history beyond `keep`: at most FX_LEDGER_PRUNE_MAX plans and as many
+ * decisions, each in a transaction that compares the leader's key. To be repeated until
+ * `out_removed` is 0. errors: as the store's
+ */
+enum { FX_LEDGER_PRUNE_MAX = FX_LEDGER_TOUCH_MAX - 1 };
+FX_MUST_USE fx_code fx_ledger_prune(
+    const fx_ledger_door *door,
+    const fx_history_keep *keep,
+    fx_revision leader_revision,
+    fx_mono deadline,
+    size_t *out_removed,
     fx_err *err);
 
 /* Copies what is there: the struct is large and mostly empty. */

@@ -237,6 +237,7 @@ adopt_found(fx_etcd_member *member)
 typedef struct arguments {
     const char *items[ARGUMENT_MAX];
     size_t count;
+    char quota[24];
 } arguments;
 
 static void
@@ -278,7 +279,8 @@ build_arguments(const fx_member_options *options, arguments *list)
     add(list, "--election-timeout", "1500");
     add(list, "--auto-compaction-mode", "periodic");
     add(list, "--auto-compaction-retention", "5m");
-    add(list, "--quota-backend-bytes", "2147483648");
+    (void)snprintf(list->quota, sizeof list->quota, "%" PRId64, options->quota_bytes);
+    add(list, "--quota-backend-bytes", list->quota);
     add(list, "--logger", "zap");
     add(list, "--log-level", "warn");
 }

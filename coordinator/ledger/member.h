@@ -18,6 +18,7 @@ typedef struct fx_member_options {
     const char *initial_cluster;
     const char *cluster;   /* token: members of another cluster are refused */
     const char *state_dir; /* of the coordinator: etcd.pid, etcd.log */
+    int64_t quota_bytes;   /* of the database: beyond it nothing can be written */
     const char *ca_file;
     const char *certificate_file;
     const char *key_file;

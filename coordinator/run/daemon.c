@@ -310,6 +310,7 @@ run_loop(fx_daemon *daemon)
     add_timer(daemon, FX_RUN_TICK_MS, fx_run_tick);
     add_timer(daemon, FX_RUN_DIGEST_MS, fx_run_digest);
     add_timer(daemon, FX_RUN_LOOK_MS, fx_run_look_at_members);
+    add_timer(daemon, FX_RUN_UPKEEP_MS, fx_run_upkeep);
     FX_LOG(
         &daemon->log,
         INFO,

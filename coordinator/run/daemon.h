@@ -8,10 +8,12 @@
 #include "coordinator/api/api.h"
 #include "coordinator/catalog/catalog.h"
 #include "coordinator/core/decide.h"
+#include "coordinator/core/upkeep.h"
 #include "coordinator/dns/dns.h"
 #include "coordinator/fleet/fleet.h"
 #include "coordinator/fleet/listener.h"
 #include "coordinator/fleet/peer.h"
+#include "coordinator/ledger/etcd.h"
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/plan/executor.h"
 
@@ -25,6 +27,7 @@ enum {
     FX_RUN_TEND_MS = 1000,
     FX_RUN_ENDORSE_MAX = 4,
     FX_RUN_HISTORY_MS = 2000,
+    FX_RUN_UPKEEP_MS = 5000,
 };
 
 typedef struct fx_daemon fx_daemon;
@@ -77,6 +80,7 @@ struct fx_daemon {
     fx_fleet *fleet;
     fx_ledger *ledger;
     bool has_ledger;
+    fx_store_health store_health;
 
     /* The loop's alone. */
     fx_ledger *reading; /* the worker's while `is_reading` */
@@ -111,7 +115,11 @@ struct fx_daemon {
     size_t endorsing_count;
     fx_run_look *looks;
     size_t look_count;
-    fx_loop_timer *timers[5];
+    fx_upkeep_past upkeep_past; /* the worker's while `upkeeping` */
+    bool upkeeping;
+    fx_mono upkeep_at;              /* last time as leader; 0: never */
+    fx_store_trouble store_trouble; /* last told in the log */
+    fx_loop_timer *timers[6];
     size_t timer_count;
     bool tending;
     bool stopping;
@@ -150,8 +158,13 @@ void fx_run_look_at_members(void *ctx);
 /* store.c: etcd, with a member of our own if so configured. */
 FX_MUST_USE fx_code fx_run_store_open(fx_daemon *daemon, fx_err *err);
 void fx_run_store_close(fx_run_store *store);
+fx_etcd *fx_run_etcd(const fx_run_store *store);
 /* Sees to it that the region's etcd member runs, if it is ours. */
 void fx_run_tend(void *ctx);
+
+/* upkeep.c */
+void fx_run_upkeep(void *ctx);
+int64_t fx_run_quota_bytes(const fx_coordinator_etcd *config);
 
 /* state.c: what the API shows. */
 FX_MUST_USE fx_code fx_run_api_open(fx_daemon *daemon, fx_err *err);

@@ -5,12 +5,13 @@
 #include "coordinator/run/daemon.h"
 
 static void
-read_state(void *ctx, fx_ledger *out_ledger, fx_view *out_view)
+read_state(void *ctx, fx_ledger *out_ledger, fx_view *out_view, fx_store_health *out_store)
 {
     fx_daemon *daemon = ctx;
     fx_monitor_lock(&daemon->monitor);
     fx_ledger_copy(out_ledger, daemon->ledger);
     fx_view_copy(out_view, fx_fleet_view(daemon->fleet, fx_clock_mono()));
+    *out_store = daemon->store_health;
     fx_monitor_unlock(&daemon->monitor);
 }
 

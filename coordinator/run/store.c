@@ -32,6 +32,7 @@ new_member(const fx_daemon *daemon)
         .initial_cluster = member->initial_cluster,
         .cluster = config->cluster,
         .state_dir = config->state_dir,
+        .quota_bytes = fx_run_quota_bytes(config->etcd),
         .ca_file = tls == NULL ? NULL : tls->ca,
         .certificate_file = tls == NULL ? NULL : tls->certificate,
         .key_file = tls == NULL ? NULL : tls->key,
@@ -71,6 +72,12 @@ fx_run_store_open(fx_daemon *daemon, fx_err *err)
     daemon->ledger_door.store = fx_etcd_store(etcd);
     daemon->ledger_door.cluster = fx_name_of(daemon->config->cluster);
     return FX_OK;
+}
+
+fx_etcd *
+fx_run_etcd(const fx_run_store *store)
+{
+    return store->etcd;
 }
 
 void

@@ -68,7 +68,7 @@ add_result(fixture *made, fx_wall now)
 }
 
 static void
-read_state(void *ctx, fx_ledger *out_ledger, fx_view *out_view)
+read_state(void *ctx, fx_ledger *out_ledger, fx_view *out_view, fx_store_health *out_store)
 {
     fixture *made = ctx;
     fx_mono now = fx_clock_mono();
@@ -85,6 +85,7 @@ read_state(void *ctx, fx_ledger *out_ledger, fx_view *out_view)
     }
     *out_ledger = made->ledger;
     *out_view = made->view;
+    fx_example_store(out_store, now);
 }
 
 static fx_code

@@ -233,3 +233,27 @@ fx_example_decision(fx_decision_record *out_decision, fx_wall wall)
         .fact = "last heard 5.2 s ago",
     };
 }
+
+void
+fx_example_store(fx_store_health *out_store, fx_mono now)
+{
+    *out_store = (fx_store_health){
+        .looked_at = {now.ns - 2000 * FX_NS_PER_MS},
+        .quota_bytes = 1000,
+        .revision = 4711,
+        .member_count = 3,
+        .members =
+            {
+                {.endpoint = "https://127.0.1.1:2379",
+                 .answers = true,
+                 .leads = true,
+                 .size_bytes = 700,
+                 .in_use_bytes = 300},
+                {.endpoint = "https://127.0.2.1:2379",
+                 .answers = true,
+                 .size_bytes = 500,
+                 .in_use_bytes = 300},
+                {.endpoint = "https://127.0.3.1:2379"},
+            },
+    };
+}

@@ -20,9 +20,11 @@
 
 #include "common/base/clock.h"
 #include "coordinator/ledger/etcd.h"
+#include "coordinator/ledger/ledger.h"
+#include "coordinator/ledger/maintenance.h"
 #include "coordinator/ledger/member.h"
 
-enum { MEMBERS = 3, PATH_BYTES = 128 };
+enum { MEMBERS = 3, PATH_BYTES = 128, QUOTA_BYTES = 16 * 1024 * 1024 };
 
 static char folder[] = "/tmp/fx_etcd_test_XXXXXX";
 static char client_urls[MEMBERS][PATH_BYTES];
@@ -99,6 +101,7 @@ new_member(int i)
         .initial_cluster = initial_cluster,
         .cluster = "test",
         .state_dir = state_dirs[i],
+        .quota_bytes = QUOTA_BYTES,
         .ca_file = ca,
         .certificate_file = certificate,
         .key_file = key,
@@ -391,6 +394,184 @@ a_running_member_is_adopted_without_its_pid_file(void **state)
     adopts_the_running_member(2);
 }
 
+/* ---- upkeep
+ * ------------------------------------------------------------------------------------------- */
+
+static fx_ledger_door
+open_door(fx_revision *out_leader)
+{
+    fx_err err = {0};
+    fx_ledger_door door = {.store = fx_etcd_store(etcd), .cluster = fx_name_of("test")};
+    fx_leadership take = {
+        .act = FX_LEADERSHIP_TAKE,
+        .leader = {.coordinator = fx_name_of("a"), .term = 1, .incarnation = {1}}};
+    fx_ledger *ledger = calloc(1, sizeof *ledger);
+    assert_non_null(ledger);
+    assert_int_equal(fx_ledger_read(&door, in_ms(5000), ledger, &err), FX_OK);
+    take.leader.revision = ledger->leader.revision;
+    take.beat.revision = ledger->beat.revision;
+    free(ledger);
+    assert_int_equal(fx_ledger_lead(&door, &take, in_ms(5000), out_leader, &err), FX_OK);
+    return door;
+}
+
+static void
+put_history(const char *kind, int number, size_t size_bytes)
+{
+    static char value[256 * 1024];
+    fx_err err = {0};
+    int64_t revision = 0;
+    fx_ledger_touch touch = {.put = true, .value = {value, size_bytes}};
+    (void)snprintf(
+        touch.key, sizeof touch.key, "/fortress/test/history/%s/%s-%d", kind, kind, number);
+    assert_int_equal(commit(&touch, &revision, &err), FX_OK);
+}
+
+/* Gives how many went. */
+static size_t
+prune_all(const fx_ledger_door *door, fx_revision leader)
+{
+    fx_err err = {0};
+    fx_history_keep keep = {.decisions = 100, .plans = 20};
+    size_t sum = 0;
+    size_t removed = 1;
+    while (removed > 0) {
+        assert_int_equal(fx_ledger_prune(door, &keep, leader, in_ms(5000), &removed, &err), FX_OK);
+        assert_true(removed <= (size_t)FX_LEDGER_PRUNE_MAX + FX_LEDGER_PRUNE_MAX);
+        sum += removed;
+    }
+    return sum;
+}
+
+static void
+the_oldest_of_the_history_goes_in_batches_by_the_leader_alone(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    fx_revision leader = {0};
+    fx_ledger_door door = open_door(&leader);
+    for (int i = 0; i < 230; i++) {
+        put_history("decision", i, 100);
+    }
+    for (int i = 0; i < 21; i++) {
+        put_history("plan", i, 100);
+    }
+    fx_history_keep keep = {.decisions = 100, .plans = 20};
+    fx_revision deposed = {leader.value - 1};
+    size_t removed = 7;
+    assert_int_equal(
+        fx_ledger_prune(&door, &keep, deposed, in_ms(5000), &removed, &err), FX_ERR_CONFLICT);
+    assert_int_equal(read_all("/fortress/test/history/", 0).count, 251);
+    assert_int_equal(prune_all(&door, leader), 131);
+    seen s = read_all("/fortress/test/history/decision/", 100);
+    assert_int_equal(s.count, 100);
+    assert_string_equal(s.last_key, "/fortress/test/history/decision/decision-130");
+    s = read_all("/fortress/test/history/plan/", 20);
+    assert_int_equal(s.count, 20);
+    assert_string_equal(s.last_key, "/fortress/test/history/plan/plan-1");
+    assert_int_equal(read_all("/fortress/test/live/", 0).count, 2);
+}
+
+static fx_store_health
+look(void)
+{
+    fx_store_health health;
+    fx_etcd_look(etcd, QUOTA_BYTES, &health);
+    return health;
+}
+
+static void
+each_member_tells_its_size_and_who_leads(void **state)
+{
+    (void)state;
+    fx_store_health health = look();
+    size_t leaders = 0;
+    assert_int_equal(health.member_count, MEMBERS);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        assert_true(health.members[i].answers);
+        assert_true(health.members[i].size_bytes > 0);
+        assert_string_equal(health.members[i].endpoint, client_urls[i]);
+        leaders += health.members[i].leads;
+    }
+    assert_int_equal(leaders, 1);
+    assert_true(health.revision > 0);
+    assert_int_equal(fx_store_judge(&health), FX_STORE_WELL);
+    assert_int_equal(kill(fx_etcd_member_pid(members[1]), SIGSTOP), 0);
+    health = look();
+    assert_int_equal(kill(fx_etcd_member_pid(members[1]), SIGCONT), 0);
+    assert_true(health.members[0].answers && health.members[2].answers);
+    assert_false(health.members[1].answers);
+}
+
+/* Carries out what is decided until nothing is left to do. Gives how many members were
+ * defragmented. */
+static size_t
+tend_space(void)
+{
+    fx_err err = {0};
+    fx_upkeep_past past = {.compacted_at = {0}};
+    fx_store_health health = look();
+    size_t defragmented = 0;
+    for (int i = 0; i < 20; i++) {
+        fx_upkeep next = fx_upkeep_decide(&health, &past, fx_clock_mono());
+        if (next.act == FX_UPKEEP_NOTHING) {
+            break;
+        }
+        if (next.act == FX_UPKEEP_COMPACT) {
+            past.compacted_at = fx_clock_mono();
+            assert_int_equal(fx_etcd_compact(etcd, health.revision, in_ms(9000), &err), FX_OK);
+            assert_int_equal(fx_etcd_compact(etcd, health.revision, in_ms(9000), &err), FX_OK);
+        } else if (next.act == FX_UPKEEP_DEFRAGMENT) {
+            past.defragmented_at[next.member] = fx_clock_mono();
+            assert_int_equal(fx_etcd_defragment(etcd, next.member, in_ms(9000), &err), FX_OK);
+            defragmented++;
+        } else {
+            assert_int_equal(fx_etcd_disarm(etcd, in_ms(9000), &err), FX_OK);
+        }
+        health = look();
+    }
+    return defragmented;
+}
+
+/* Old revisions of one key fill the database until nothing can be written, and then there is room
+ * again. */
+static void
+a_full_database_is_seen_and_makes_room_again(void **state)
+{
+    (void)state;
+    static char value[1024 * 1024];
+    fx_err err = {0};
+    fx_revision leader = {0};
+    fx_ledger_door door = open_door(&leader);
+    for (int i = 0; i < 40; i++) {
+        put_history("plan", 1000 + i, 100 * 1024);
+    }
+    int64_t revision = 0;
+    fx_ledger_touch touch = {.put = true, .value = {value, sizeof value}};
+    (void)snprintf(touch.key, sizeof touch.key, "/fill");
+    fx_code code = FX_OK;
+    for (int i = 0; i < 60 && code == FX_OK; i++) {
+        code = commit(&touch, &revision, &err);
+    }
+    assert_int_equal(code, FX_ERR_UNREACHABLE);
+    assert_non_null(strstr(err.message, "database space exceeded"));
+    assert_int_equal(err.outcome, FX_CLASS_TRANSIENT); /* certainly not done */
+    fx_store_health health = look();
+    assert_true(health.no_space);
+    assert_int_equal(fx_store_judge(&health), FX_STORE_NO_SPACE);
+
+    /* Deleting needs no space: the leader prunes even now. */
+    assert_int_equal(prune_all(&door, leader), 40);
+    assert_true(tend_space() > 0);
+    health = look();
+    assert_false(health.no_space);
+    assert_int_equal(fx_store_judge(&health), FX_STORE_WELL);
+    for (size_t i = 0; i < MEMBERS; i++) {
+        assert_true(health.members[i].size_bytes < QUOTA_BYTES / 2);
+    }
+    assert_int_equal(commit(&touch, &revision, &err), FX_OK);
+}
+
 static void
 without_a_quorum_nothing_is_promised(void **state)
 {
@@ -422,6 +603,9 @@ main(void)
         cmocka_unit_test(a_stopped_member_is_passed_over),
         cmocka_unit_test(a_running_member_is_adopted_and_a_dead_one_restarted),
         cmocka_unit_test(a_running_member_is_adopted_without_its_pid_file),
+        cmocka_unit_test(the_oldest_of_the_history_goes_in_batches_by_the_leader_alone),
+        cmocka_unit_test(each_member_tells_its_size_and_who_leads),
+        cmocka_unit_test(a_full_database_is_seen_and_makes_room_again),
         cmocka_unit_test(without_a_quorum_nothing_is_promised),
     };
     return cmocka_run_group_tests_name("etcd", tests, start_cluster, stop_cluster);

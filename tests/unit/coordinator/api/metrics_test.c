@@ -19,6 +19,7 @@ static const fx_wall wall = {.ns = INT64_C(1795000000) * 1000000000};
 typedef struct example {
     fx_ledger ledger;
     fx_view view;
+    fx_store_health store;
     fx_plan plan;
     fx_api_state state;
     fx_buf out;
@@ -29,11 +30,13 @@ print_example(example *e, size_t max_bytes, fx_code expected)
 {
     fx_example_ledger(&e->ledger, now, wall);
     fx_example_view(&e->view, now);
+    fx_example_store(&e->store, now);
     fx_example_finished_plan(&e->plan, wall);
     e->state = (fx_api_state){
         .cluster = "a \"quoted\\ name",
         .ledger = &e->ledger,
         .view = &e->view,
+        .store = &e->store,
         .policy = &policy,
         .now = now,
         .wall = wall,
@@ -100,6 +103,11 @@ values_are_those_of_the_state(void **state)
     assert_line(
         e, "\nfortress_backup_age_seconds{host=\"usw2-db1\",source=\"files:app-data\"} 90.500\n");
     assert_line(e, "\nfortress_backup_storage_usage{repository=\"east\"} 2048\n");
+    assert_line(e, "\nfortress_etcd_db_size_bytes{endpoint=\"https://127.0.1.1:2379\"} 700\n");
+    assert_line(e, "\nfortress_etcd_db_in_use_bytes{endpoint=\"https://127.0.2.1:2379\"} 300\n");
+    assert_line(e, "\nfortress_etcd_up{endpoint=\"https://127.0.3.1:2379\"} 0\n");
+    assert_line(e, "\nfortress_etcd_quota_bytes 1000\n");
+    assert_line(e, "\nfortress_etcd_alarm{alarm=\"NOSPACE\"} 0\n");
     assert_line(e, "\nfortress_api_requests_total{class=\"4xx\"} 3\n");
     fx_buf_free(&e->out);
     free(e);
