@@ -1,5 +1,6 @@
 #include "agent/run/jobs.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,6 +63,10 @@ open_repository(
         fx_repository_open(where->url, key, out_repository, err) != FX_OK) {
         return err->code;
     }
+    char cache[PATH_MAX];
+    fx_err ignored = {0};
+    (void)snprintf(cache, sizeof cache, "%s/cache", jobs->config->state_dir);
+    fx_ignore(fx_repository_use_cache(*out_repository, cache, &ignored), "it saves time only");
     *out_key = FX_TAKE(key);
     return FX_OK;
 }

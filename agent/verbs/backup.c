@@ -70,6 +70,7 @@ take_backup(
         fx_session_open(options, &session, err) != FX_OK) {
         return err->code;
     }
+    fx_session_use_cache(&session);
     fx_code code = driver->backup(session.repository, &backup, &report->events, out_snapshot, err);
     fx_session_close(&session);
     return code;

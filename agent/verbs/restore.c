@@ -154,6 +154,7 @@ restore(
     if (fx_session_open(options, &session, err) != FX_OK) {
         return err->code;
     }
+    fx_session_use_cache(&session);
     fx_code code = find_snapshot(session.repository, options, out_snapshot, err);
     if (code == FX_OK) {
         const fx_restore_options restoring = {

@@ -1,6 +1,32 @@
 #include "agent/verbs/session.h"
 
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+void
+fx_session_use_cache(fx_session *session)
+{
+    char path[PATH_MAX];
+    fx_err ignored = {0};
+    const char *named =
+        getenv("FORTRESS_CACHE_DIR");             /* NOLINT(concurrency-mt-unsafe): one thread */
+    const char *cache = getenv("XDG_CACHE_HOME"); /* NOLINT(concurrency-mt-unsafe) */
+    const char *home = getenv("HOME");            /* NOLINT(concurrency-mt-unsafe) */
+    int length = -1;
+    if (named != NULL) {
+        length = snprintf(path, sizeof path, "%s", named);
+    } else if (cache != NULL && cache[0] == '/') {
+        length = snprintf(path, sizeof path, "%s/fortress", cache);
+    } else if (home != NULL && home[0] == '/') {
+        length = snprintf(path, sizeof path, "%s/.cache/fortress", home);
+    }
+    if (length > 0 && (size_t)length < sizeof path) {
+        fx_ignore(
+            fx_repository_use_cache(session->repository, path, &ignored), "it saves time only");
+    }
+}
 
 fx_code
 fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)

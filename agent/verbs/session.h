@@ -13,6 +13,13 @@ typedef struct fx_session {
 /* errors: INVALID (no key file named) and those of loading the key and opening the repository */
 FX_MUST_USE fx_code
 fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err);
+
+/*
+ * Keeps a copy of the index in FORTRESS_CACHE_DIR, or else where the user's caches are. Who
+ * verifies must not: a copy says nothing of the store.
+ */
+void fx_session_use_cache(fx_session *session);
+
 void fx_session_close(fx_session *session);
 
 /* A snapshot as JSON, for events. */

@@ -1,22 +1,197 @@
 #include "common/repository/index.h"
 
+#include <pthread.h>
 #include <string.h>
 
-enum { RECORD_HEAD_BYTES = FX_ID_BYTES + 8 + 4, BLOBS_IN_PACK_MAX = 1 << 20 };
+#include "common/repository/index_part.h"
+
+enum {
+    RECORD_HEAD_BYTES = FX_ID_BYTES + 8 + 4,
+    BLOBS_IN_PACK_MAX = 1 << 20,
+    PART_MAX = 48,     /* each at least twice as large as the next: more than fit a machine */
+    SEAL_AT = 1 << 20, /* entries that wait in memory: 40 MiB */
+};
+
+/* What waits for the seal. */
+typedef struct growing {
+    fx_index_pack *packs;
+    fx_index_entry *entries; /* numbers of packs count from first_pack */
+    size_t pack_count;
+    size_t pack_room;
+    size_t entry_count;
+    size_t entry_room;
+} growing;
+
+struct fx_index {
+    char *folder;
+    pthread_rwlock_t lock; /* guards the rest */
+    fx_index_part parts[PART_MAX];
+    uint32_t first_pack[PART_MAX + 1];
+    size_t part_count;
+    growing fresh;
+};
+
+fx_index *
+fx_index_new(const char *folder)
+{
+    fx_index *index = calloc(1, sizeof *index);
+    FX_ASSERT(index != NULL);
+    index->folder = strdup(folder == NULL ? "/var/tmp" : folder);
+    FX_ASSERT(index->folder != NULL);
+    int result = pthread_rwlock_init(&index->lock, NULL);
+    FX_ASSERT(result == 0);
+    return index;
+}
 
 void
 fx_index_free(fx_index *index)
 {
-    free(index->packs);
-    free(index->entries);
-    *index = (fx_index){0};
+    if (index == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < index->part_count; i++) {
+        fx_index_part_free(&index->parts[i]);
+    }
+    free(index->fresh.packs);
+    free(index->fresh.entries);
+    free(index->folder);
+    (void)pthread_rwlock_destroy(&index->lock);
+    free(index);
 }
 
-static void *
-grow(void *items, size_t *capacity, size_t item_bytes)
+/* A query changes nothing that anyone sees, but for the lock. */
+static pthread_rwlock_t *
+lock_of(const fx_index *index)
 {
-    *capacity = *capacity == 0 ? 1024 : *capacity * 2;
-    void *grown = realloc(items, *capacity * item_bytes);
+    union {
+        const fx_index *in;
+        fx_index *out;
+    } same = {.in = index};
+    return &same.out->lock;
+}
+
+static void
+read_lock(const fx_index *index)
+{
+    (void)pthread_rwlock_rdlock(lock_of(index));
+}
+
+static void
+unlock(const fx_index *index)
+{
+    (void)pthread_rwlock_unlock(lock_of(index));
+}
+
+/* ---- finding
+ * --------------------------------------------------------------------------------------- */
+
+size_t
+fx_index_pack_count(const fx_index *index)
+{
+    read_lock(index);
+    size_t count = index->first_pack[index->part_count];
+    unlock(index);
+    return count;
+}
+
+uint64_t
+fx_index_entry_count(const fx_index *index)
+{
+    uint64_t count = 0;
+    read_lock(index);
+    for (size_t i = 0; i < index->part_count; i++) {
+        count += index->parts[i].entry_count;
+    }
+    unlock(index);
+    return count;
+}
+
+static const fx_index_pack *
+pack_at(const fx_index *index, uint32_t number)
+{
+    FX_ASSERT(number < index->first_pack[index->part_count]);
+    size_t part = 0;
+    while (number >= index->first_pack[part + 1]) {
+        part++;
+    }
+    return &index->parts[part].packs[number - index->first_pack[part]];
+}
+
+fx_index_pack
+fx_index_pack_at(const fx_index *index, uint32_t number)
+{
+    read_lock(index);
+    fx_index_pack pack = *pack_at(index, number);
+    unlock(index);
+    return pack;
+}
+
+static bool
+next_place(
+    const fx_index *index,
+    const fx_chunk_id *id,
+    fx_index_cursor *cursor,
+    fx_index_entry *out_entry)
+{
+    for (; cursor->segment < index->part_count; cursor->segment++, cursor->next = 0) {
+        const fx_index_part *part = &index->parts[cursor->segment];
+        size_t at = cursor->next == 0 ? fx_index_part_search(part, id) : cursor->next;
+        /* A file that was damaged must not lead outside of its packs. */
+        if (at < part->entry_count &&
+            memcmp(part->entries[at].id.bytes, id->bytes, FX_ID_BYTES) == 0 &&
+            part->entries[at].pack < part->pack_count) {
+            *out_entry = part->entries[at];
+            out_entry->pack += index->first_pack[cursor->segment];
+            cursor->next = at + 1;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+fx_index_next(
+    const fx_index *index,
+    const fx_chunk_id *id,
+    fx_index_cursor *cursor,
+    fx_index_entry *out_entry)
+{
+    read_lock(index);
+    bool found = next_place(index, id, cursor, out_entry);
+    unlock(index);
+    return found;
+}
+
+bool
+fx_index_has(const fx_index *index, const fx_chunk_id *id)
+{
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
+    return fx_index_next(index, id, &cursor, &entry);
+}
+
+bool
+fx_index_is_recorded(const fx_index *index, const fx_chunk_id *id)
+{
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
+    bool recorded = false;
+    read_lock(index);
+    while (!recorded && next_place(index, id, &cursor, &entry)) {
+        recorded = pack_at(index, entry.pack)->is_rescued == 0;
+    }
+    unlock(index);
+    return recorded;
+}
+
+/* ---- adding
+ * ---------------------------------------------------------------------------------------- */
+
+static void *
+grow(void *items, size_t *room, size_t item_bytes)
+{
+    *room = *room == 0 ? 1024 : *room * 2;
+    void *grown = realloc(items, *room * item_bytes);
     FX_ASSERT(grown != NULL);
     return grown;
 }
@@ -24,22 +199,38 @@ grow(void *items, size_t *capacity, size_t item_bytes)
 uint32_t
 fx_index_add_pack(fx_index *index, const fx_index_pack *pack)
 {
-    FX_ASSERT(index->pack_count < UINT32_MAX);
-    if (index->pack_count == index->pack_capacity) {
-        index->packs = grow(index->packs, &index->pack_capacity, sizeof *index->packs);
+    growing *fresh = &index->fresh;
+    if (fresh->pack_count == fresh->pack_room) {
+        fresh->packs = grow(fresh->packs, &fresh->pack_room, sizeof *fresh->packs);
     }
-    index->packs[index->pack_count] = *pack;
-    return (uint32_t)index->pack_count++;
+    fresh->packs[fresh->pack_count] = *pack;
+    return index->first_pack[index->part_count] + (uint32_t)fresh->pack_count++;
 }
 
 void
 fx_index_add(fx_index *index, const fx_index_entry *entry)
 {
-    if (index->entry_count == index->entry_capacity) {
-        index->entries = grow(index->entries, &index->entry_capacity, sizeof *index->entries);
+    growing *fresh = &index->fresh;
+    uint32_t first = index->first_pack[index->part_count];
+    FX_ASSERT(entry->pack >= first && entry->pack - first < fresh->pack_count);
+    if (fresh->entry_count == fresh->entry_room) {
+        fresh->entries = grow(fresh->entries, &fresh->entry_room, sizeof *fresh->entries);
     }
-    index->entries[index->entry_count++] = *entry;
-    index->sorted = false;
+    fresh->entries[fresh->entry_count] = *entry;
+    fresh->entries[fresh->entry_count++].pack -= first;
+}
+
+fx_index_mark
+fx_index_marked(const fx_index *index)
+{
+    return (fx_index_mark){index->fresh.pack_count, index->fresh.entry_count};
+}
+
+void
+fx_index_roll_back(fx_index *index, const fx_index_mark *mark)
+{
+    index->fresh.pack_count = mark->pack_count;
+    index->fresh.entry_count = mark->entry_count;
 }
 
 static int
@@ -54,68 +245,85 @@ by_id(const void *left, const void *right)
     return one->pack < two->pack ? -1 : one->pack > two->pack;
 }
 
-void
-fx_index_sort(fx_index *index)
+/* The last two become one while the last is not much smaller. */
+static void
+settle(fx_index *index)
 {
-    if (!index->sorted && index->entry_count > 0) {
-        qsort(index->entries, index->entry_count, sizeof *index->entries, by_id);
+    while (index->part_count >= 2) {
+        fx_index_part *last = &index->parts[index->part_count - 1];
+        fx_index_part *before = last - 1;
+        if (before->entry_count > 2 * last->entry_count) {
+            break;
+        }
+        fx_index_part merged = fx_index_part_merge(before, 2, index->folder);
+        fx_index_part_free(before);
+        fx_index_part_free(last);
+        *before = merged;
+        index->first_pack[index->part_count - 1] = index->first_pack[index->part_count];
+        index->part_count--;
     }
-    index->sorted = true;
 }
 
-const fx_index_entry *
-fx_index_find(fx_index *index, const fx_chunk_id *id)
+void
+fx_index_seal(fx_index *index)
 {
-    if (index->entry_count == 0) {
-        return NULL;
+    growing *fresh = &index->fresh;
+    if (fresh->pack_count == 0) {
+        return;
     }
-    if (!index->sorted) {
-        fx_index_sort(index);
+    if (fresh->entry_count > 1) {
+        qsort(fresh->entries, fresh->entry_count, sizeof *fresh->entries, by_id);
     }
-    size_t low = 0;
-    size_t high = index->entry_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (memcmp(index->entries[middle].id.bytes, id->bytes, FX_ID_BYTES) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    if (low == index->entry_count ||
-        memcmp(index->entries[low].id.bytes, id->bytes, FX_ID_BYTES) != 0) {
-        return NULL;
-    }
-    return &index->entries[low];
+    (void)pthread_rwlock_wrlock(&index->lock);
+    FX_ASSERT(index->part_count < PART_MAX);
+    uint32_t first = index->first_pack[index->part_count];
+    index->parts[index->part_count] = (fx_index_part){
+        .packs = fresh->packs,
+        .entries = fresh->entries,
+        .pack_count = fresh->pack_count,
+        .entry_count = fresh->entry_count,
+    };
+    index->part_count++;
+    index->first_pack[index->part_count] = first + (uint32_t)fresh->pack_count;
+    index->fresh = (growing){0};
+    settle(index);
+    (void)pthread_rwlock_unlock(&index->lock);
 }
 
 bool
-fx_index_is_recorded(fx_index *index, const fx_chunk_id *id)
+fx_index_is_due(const fx_index *index)
 {
-    const fx_index_entry *entry = fx_index_find(index, id);
-    const fx_index_entry *end = index->entries + index->entry_count;
-    for (; entry != NULL && entry < end && memcmp(entry->id.bytes, id->bytes, FX_ID_BYTES) == 0;
-         entry++) {
-        if (!index->packs[entry->pack].is_rescued) {
-            return true;
-        }
-    }
-    return false;
+    return index->fresh.entry_count >= SEAL_AT;
 }
 
-void
-fx_index_merge(fx_index *into, const fx_index *from)
+/* ---- kept on disk
+ * ------------------------------------------------------------------------------------- */
+
+fx_code
+fx_index_save(const fx_index *index, const char *path, fx_bytes label, fx_err *err)
 {
-    uint32_t first = (uint32_t)into->pack_count;
-    for (size_t i = 0; i < from->pack_count; i++) {
-        (void)fx_index_add_pack(into, &from->packs[i]);
-    }
-    for (size_t i = 0; i < from->entry_count; i++) {
-        fx_index_entry entry = from->entries[i];
-        entry.pack += first;
-        fx_index_add(into, &entry);
-    }
+    read_lock(index);
+    fx_code code = fx_index_part_save(index->parts, index->part_count, path, label, err);
+    unlock(index);
+    return code;
 }
+
+fx_code
+fx_index_load(fx_index *index, const char *path, fx_buf *out_label, fx_err *err)
+{
+    FX_ASSERT(index->part_count == 0 && index->fresh.pack_count == 0);
+    (void)pthread_rwlock_wrlock(&index->lock);
+    fx_code code = fx_index_part_load(path, &index->parts[0], out_label, err);
+    if (code == FX_OK) {
+        index->part_count = 1;
+        index->first_pack[1] = (uint32_t)index->parts[0].pack_count;
+    }
+    (void)pthread_rwlock_unlock(&index->lock);
+    return code;
+}
+
+/* ---- in index objects
+ * --------------------------------------------------------------------------------- */
 
 fx_code
 fx_index_encode(const fx_index_pack *pack, const fx_object_writer *object, fx_buf *out, fx_err *err)

@@ -3,11 +3,13 @@
 
 #include <pthread.h>
 
+#include "common/repository/id_set.h"
 #include "common/repository/index.h"
 #include "common/repository/object.h"
 #include "common/store/store.h"
 
 enum {
+    FX_REPOSITORY_ID_BYTES = 16,
     FX_OPEN_PACK_MAX = 64, /* heads and directories kept */
     FX_SEGMENT_MAX = 8,    /* pieces of packs kept */
     FX_SEGMENT_BYTES = 4 * 1024 * 1024,
@@ -38,11 +40,14 @@ typedef struct fx_bad_index {
 struct fx_repository {
     uint32_t magic;
     fx_store *store;
+    unsigned char id[FX_REPOSITORY_ID_BYTES];
     const fx_repository_key *key; /* borrowed; NULL: keyless */
     pthread_mutex_t lock;         /* guards all below */
-    fx_index index;
-    char **loaded; /* keys of index objects already in the index */
-    size_t loaded_count;
+    fx_index *index;
+    fx_id_set loaded;         /* names of index objects that are in the index */
+    size_t saved_count;       /* of them, those that the copy on disk holds */
+    char *cache;              /* path of that copy; NULL: none is kept */
+    char *cache_folder;       /* that it lies in */
     struct fx_bad_index *bad; /* index objects that cannot be read */
     size_t bad_count;
     bool rescued; /* directories of packs that no index names are in the index */
@@ -61,6 +66,16 @@ void fx_pack_key(const unsigned char name[FX_ID_BYTES], char out_key[FX_KEY_TEXT
 
 /* errors: WRONG_KEY when there is no key */
 FX_MUST_USE fx_code fx_repository_need_key(const fx_repository *repository, fx_err *err);
+
+/* Keys of objects, in order. */
+typedef struct fx_key_list {
+    char **items;
+    size_t count;
+    bool overflow;
+} fx_key_list;
+FX_MUST_USE fx_code fx_repository_list_keys(
+    fx_repository *repository, const char *prefix, fx_key_list *list, fx_err *err);
+void fx_key_list_free(fx_key_list *list);
 
 /* Reads a whole object and unlocks it; `bytes` keeps it. errors: as the store's, DAMAGED */
 FX_MUST_USE fx_code fx_repository_load_object(

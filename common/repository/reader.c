@@ -39,21 +39,21 @@ read_pack_ends(
 static fx_code
 load_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx_err *err)
 {
-    const fx_index_pack *pack = &repository->index.packs[number];
+    fx_index_pack pack = fx_index_pack_at(repository->index, number);
     char store_key[FX_KEY_TEXT_BYTES];
-    fx_pack_key(pack->name, store_key);
+    fx_pack_key(pack.name, store_key);
     FX_BUF_AUTO head;
     FX_BUF_AUTO tail;
     FX_AUTO(fx_object) object = NULL;
     fx_buf_init(&head, 0);
     fx_buf_init(&tail, 0);
-    if (read_pack_ends(repository, pack, store_key, &head, &tail, err) != FX_OK ||
-        fx_object_parse(fx_buf_bytes(&head), fx_buf_bytes(&tail), pack->size_bytes, &object, err) !=
+    if (read_pack_ends(repository, &pack, store_key, &head, &tail, err) != FX_OK ||
+        fx_object_parse(fx_buf_bytes(&head), fx_buf_bytes(&tail), pack.size_bytes, &object, err) !=
             FX_OK ||
         fx_object_unlock(object, repository->key, err) != FX_OK) {
         return fx_err_wrap(err, "reading \"%s\"", store_key);
     }
-    if (object->blob_count != pack->blob_count) {
+    if (object->blob_count != pack.blob_count) {
         return fx_fail(
             err,
             FX_ERR_DAMAGED,
@@ -119,7 +119,7 @@ stored_bytes_of(
     }
     if (found == NULL) {
         char store_key[FX_KEY_TEXT_BYTES];
-        fx_pack_key(repository->index.packs[number].name, store_key);
+        fx_pack_key(fx_index_pack_at(repository->index, number).name, store_key);
         uint64_t want_bytes =
             blob->stored_bytes > FX_SEGMENT_BYTES ? blob->stored_bytes : FX_SEGMENT_BYTES;
         found = oldest;
@@ -155,7 +155,7 @@ read_copy(fx_repository *repository, const fx_index_entry *entry, fx_buf *out_co
 {
     fx_object *object = NULL;
     char store_key[FX_KEY_TEXT_BYTES];
-    fx_pack_key(repository->index.packs[entry->pack].name, store_key);
+    fx_pack_key(fx_index_pack_at(repository->index, entry->pack).name, store_key);
     if (open_pack(repository, entry->pack, &object, err) != FX_OK) {
         return err->code;
     }
@@ -191,20 +191,15 @@ read_copy(fx_repository *repository, const fx_index_entry *entry, fx_buf *out_co
 static fx_code
 read_any_copy(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
 {
-    const fx_index_entry *entry = fx_index_find(&repository->index, id);
-    if (entry == NULL) {
-        if (fx_repository_load_indexes(repository, err) != FX_OK) {
-            return err->code;
-        }
-        entry = fx_index_find(&repository->index, id);
+    if (!fx_index_has(repository->index, id) &&
+        fx_repository_load_indexes(repository, err) != FX_OK) {
+        return err->code;
     }
-    if (entry == NULL) {
-        if (fx_repository_rescue_packs(repository, err) != FX_OK) {
-            return err->code;
-        }
-        entry = fx_index_find(&repository->index, id);
+    if (!fx_index_has(repository->index, id) &&
+        fx_repository_rescue_packs(repository, err) != FX_OK) {
+        return err->code;
     }
-    if (entry == NULL) {
+    if (!fx_index_has(repository->index, id)) {
         char hex[2 * FX_ID_BYTES + 1];
         fx_hex_encode((fx_bytes){id->bytes, FX_ID_BYTES}, hex);
         bool is_bad = repository->bad_count > 0;
@@ -217,13 +212,12 @@ read_any_copy(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_cont
             is_bad ? repository->bad[0].store_key : "",
             is_bad ? "\"" : "");
     }
-    const fx_index_entry *end = repository->index.entries + repository->index.entry_count;
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
     fx_code code = FX_ERR_NOT_FOUND;
-    for (; entry < end && memcmp(entry->id.bytes, id->bytes, FX_ID_BYTES) == 0; entry++) {
-        code = read_copy(repository, entry, out_content, err);
-        if (code == FX_OK || code == FX_ERR_LIMIT) {
-            break;
-        }
+    while (code != FX_OK && code != FX_ERR_LIMIT &&
+           fx_index_next(repository->index, id, &cursor, &entry)) {
+        code = read_copy(repository, &entry, out_content, err);
     }
     return code;
 }

@@ -8,14 +8,13 @@
 
 #include "common/base/clock.h"
 #include "common/base/hex.h"
-#include "common/repository/id_set.h"
 
 enum {
     REPOSITORY_MAGIC = 0x4ea05174,
     CONFIG_MAX_BYTES = 4096,
     CONFIG_HEAD_BYTES = 12,
     OBJECT_DEADLINE_MS = 600 * 1000,
-    LIST_MAX = 1 << 20,
+    LIST_MAX = 1 << 24,
 };
 
 static const char config_magic[8] = "FXCONFIG";
@@ -63,7 +62,7 @@ fx_repository_need_key(const fx_repository *repository, fx_err *err)
 static fx_code
 encode_config(const fx_repository_key *key, fx_buf *out, fx_err *err)
 {
-    unsigned char id[16];
+    unsigned char id[FX_REPOSITORY_ID_BYTES];
     unsigned char public_key[FX_BOX_KEY_BYTES];
     fx_crypto_random(id, sizeof id);
     memcpy(public_key, key->scope_public, sizeof public_key);
@@ -88,9 +87,13 @@ encode_config(const fx_repository_key *key, fx_buf *out, fx_err *err)
     return fx_buf_append(out, digest, sizeof digest, err);
 }
 
-/* Gives the scope's public key. */
+typedef struct config_content {
+    unsigned char id[FX_REPOSITORY_ID_BYTES];
+    unsigned char scope_public[FX_BOX_KEY_BYTES];
+} config_content;
+
 static fx_code
-decode_config(const fx_buf *bytes, unsigned char out_public[FX_BOX_KEY_BYTES], fx_err *err)
+decode_config(const fx_buf *bytes, config_content *out_content, fx_err *err)
 {
     unsigned char digest[FX_SHA256_BYTES];
     size_t least_bytes = CONFIG_HEAD_BYTES + sizeof digest;
@@ -114,9 +117,11 @@ decode_config(const fx_buf *bytes, unsigned char out_public[FX_BOX_KEY_BYTES], f
     }
     Fortress__Repository__Config *config = fortress__repository__config__unpack(
         NULL, body_bytes - CONFIG_HEAD_BYTES, bytes->data + CONFIG_HEAD_BYTES);
-    bool valid = config != NULL && config->scope_public.len == FX_BOX_KEY_BYTES;
+    bool valid = config != NULL && config->scope_public.len == FX_BOX_KEY_BYTES &&
+                 config->repository_id.len == FX_REPOSITORY_ID_BYTES;
     if (valid) {
-        memcpy(out_public, config->scope_public.data, FX_BOX_KEY_BYTES);
+        memcpy(out_content->id, config->repository_id.data, FX_REPOSITORY_ID_BYTES);
+        memcpy(out_content->scope_public, config->scope_public.data, FX_BOX_KEY_BYTES);
     }
     if (config != NULL) {
         fortress__repository__config__free_unpacked(config, NULL);
@@ -159,12 +164,13 @@ check_config(fx_repository *repository, const char *url, fx_err *err)
             "could not open a repository: there is none at \"%.100s\"; make one with repo init",
             url);
     }
-    unsigned char public_key[FX_BOX_KEY_BYTES];
-    if (code != FX_OK || decode_config(&bytes, public_key, err) != FX_OK) {
+    config_content config;
+    if (code != FX_OK || decode_config(&bytes, &config, err) != FX_OK) {
         return fx_err_wrap(err, "opening the repository \"%.150s\"", url);
     }
+    memcpy(repository->id, config.id, sizeof repository->id);
     if (repository->key != NULL &&
-        memcmp(public_key, repository->key->scope_public, sizeof public_key) != 0) {
+        memcmp(config.scope_public, repository->key->scope_public, FX_BOX_KEY_BYTES) != 0) {
         return fx_fail(
             err,
             FX_ERR_WRONG_KEY,
@@ -188,6 +194,7 @@ fx_repository_open(
         fx_buf_init(&repository->segments[i].bytes, FX_SEGMENT_BYTES + FX_OBJECT_STORED_MAX_BYTES);
     }
     repository->zip = fx_zip_new();
+    repository->index = fx_index_new(NULL);
     if (key != NULL) {
         repository->hmac = fx_hmac_new(key->id_key);
     }
@@ -212,15 +219,14 @@ fx_repository_free(fx_repository *repository)
     for (size_t i = 0; i < FX_SEGMENT_MAX; i++) {
         fx_buf_free(&repository->segments[i].bytes);
     }
-    for (size_t i = 0; i < repository->loaded_count; i++) {
-        free(repository->loaded[i]);
-    }
-    free(repository->loaded);
+    fx_id_set_free(&repository->loaded);
+    free(repository->cache);
+    free(repository->cache_folder);
     for (size_t i = 0; i < repository->bad_count; i++) {
         free(repository->bad[i].store_key);
     }
     free(repository->bad);
-    fx_index_free(&repository->index);
+    fx_index_free(repository->index);
     fx_hmac_free(repository->hmac);
     fx_zip_free(repository->zip);
     fx_store_free(repository->store);
@@ -277,20 +283,14 @@ fx_repository_open_blob(
     return fx_object_open_blob(object, repository->zip, index, stored, out, err);
 }
 
-/* ---- indexes
- * ------------------------------------------------------------------------------------------ */
-
-typedef struct key_list {
-    char **items;
-    size_t count;
-    bool overflow;
-} key_list;
+/* ---- lists of keys
+ * ---------------------------------------------------------------------------------- */
 
 static void
 collect_key(void *ctx, const char *key, uint64_t size_bytes)
 {
     (void)size_bytes;
-    key_list *list = ctx;
+    fx_key_list *list = ctx;
     if (list->count == LIST_MAX) {
         list->overflow = true;
         return;
@@ -304,8 +304,8 @@ collect_key(void *ctx, const char *key, uint64_t size_bytes)
     list->count++;
 }
 
-static void
-free_list(key_list *list)
+void
+fx_key_list_free(fx_key_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
         free(list->items[i]);
@@ -313,8 +313,9 @@ free_list(key_list *list)
     free(list->items);
 }
 
-static fx_code
-list_keys(fx_repository *repository, const char *prefix, key_list *list, fx_err *err)
+fx_code
+fx_repository_list_keys(
+    fx_repository *repository, const char *prefix, fx_key_list *list, fx_err *err)
 {
     fx_mono deadline = fx_repository_deadline();
     if (fx_store_list(repository->store, prefix, deadline, collect_key, list, err) != FX_OK) {
@@ -324,204 +325,6 @@ list_keys(fx_repository *repository, const char *prefix, key_list *list, fx_err 
         return fx_fail(err, FX_ERR_LIMIT, "could not list %s: more than %d", prefix, LIST_MAX);
     }
     return FX_OK;
-}
-
-static bool
-is_loaded(const fx_repository *repository, const char *key)
-{
-    for (size_t i = 0; i < repository->loaded_count; i++) {
-        if (strcmp(repository->loaded[i], key) == 0) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < repository->bad_count; i++) {
-        if (strcmp(repository->bad[i].store_key, key) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* All of an index object or nothing of it. */
-static fx_code
-load_index(fx_repository *repository, const char *store_key, fx_err *err)
-{
-    FX_BUF_AUTO bytes;
-    FX_BUF_AUTO content;
-    FX_AUTO(fx_object) object = NULL;
-    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
-    fx_buf_init(&content, FX_OBJECT_BLOB_MAX_BYTES);
-    if (fx_repository_load_object(repository, store_key, FX_OBJECT_INDEX, &bytes, &object, err) !=
-        FX_OK) {
-        return err->code;
-    }
-    FX_ASSERT(object != NULL);
-    fx_index index = {0};
-    fx_code code = FX_OK;
-    for (uint32_t i = 0; code == FX_OK && i < object->blob_count; i++) {
-        fx_buf_clear(&content);
-        code = fx_repository_open_blob(repository, object, &bytes, i, &content, err);
-        if (code == FX_OK) {
-            code = fx_index_decode(&index, fx_buf_bytes(&content), err);
-        }
-    }
-    if (code == FX_OK) {
-        fx_index_merge(&repository->index, &index);
-    } else {
-        code = fx_err_wrap(err, "reading \"%s\"", store_key);
-    }
-    fx_index_free(&index);
-    return code;
-}
-
-/* Takes the key. */
-static void
-mark_loaded(fx_repository *repository, char *store_key)
-{
-    size_t room = (repository->loaded_count + 1) * sizeof *repository->loaded;
-    repository->loaded = realloc(repository->loaded, room);
-    FX_ASSERT(repository->loaded != NULL);
-    repository->loaded[repository->loaded_count++] = store_key;
-}
-
-/* Takes the key. */
-/* NOLINTBEGIN(readability-non-const-parameter): it owns the text from then on */
-static void
-mark_bad(fx_repository *repository, char *store_key, const fx_err *err)
-{
-    size_t room = (repository->bad_count + 1) * sizeof *repository->bad;
-    repository->bad = realloc(repository->bad, room);
-    FX_ASSERT(repository->bad != NULL);
-    repository->bad[repository->bad_count++] = (fx_bad_index){store_key, *err};
-}
-/* NOLINTEND(readability-non-const-parameter) */
-
-/* Does trying again not help? The bytes are there and are not what this program wrote. */
-static bool
-is_damage(fx_code code)
-{
-    return code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED || code == FX_ERR_LIMIT;
-}
-
-fx_code
-fx_repository_load_indexes(fx_repository *repository, fx_err *err)
-{
-    key_list list = {0};
-    fx_code code = list_keys(repository, "indexes/", &list, err);
-    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
-        if (is_loaded(repository, list.items[i])) {
-            continue;
-        }
-        fx_err one = {0};
-        fx_code loaded = load_index(repository, list.items[i], &one);
-        if (loaded == FX_OK) {
-            mark_loaded(repository, list.items[i]);
-            list.items[i] = NULL;
-        } else if (is_damage(loaded)) {
-            mark_bad(repository, list.items[i], &one);
-            list.items[i] = NULL;
-        } else {
-            *err = one;
-            code = loaded;
-        }
-    }
-    free_list(&list);
-    return code;
-}
-
-/* ---- packs without an index
- * ---------------------------------------------------------------------------- */
-
-/* Reads the foot, then head and directory. */
-static fx_code
-rescue_pack(
-    fx_repository *repository,
-    const char *store_key,
-    const unsigned char name[FX_ID_BYTES],
-    fx_err *err)
-{
-    FX_BUF_AUTO head;
-    FX_BUF_AUTO foot;
-    FX_BUF_AUTO tail;
-    FX_AUTO(fx_object) object = NULL;
-    fx_store *store = repository->store;
-    fx_mono deadline = fx_repository_deadline();
-    uint64_t size_bytes = 0;
-    uint64_t tail_bytes = 0;
-    fx_buf_init(&head, FX_OBJECT_HEAD_BYTES);
-    fx_buf_init(&foot, FX_OBJECT_FOOT_BYTES);
-    fx_buf_init(&tail, FX_STORE_OBJECT_MAX_BYTES);
-    if (fx_store_stat(store, store_key, deadline, &size_bytes, err) != FX_OK) {
-        return err->code;
-    }
-    if (size_bytes < FX_OBJECT_HEAD_BYTES + FX_OBJECT_FOOT_BYTES) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": it is too short", store_key);
-    }
-    uint64_t foot_at = size_bytes - FX_OBJECT_FOOT_BYTES;
-    if (fx_store_get(store, store_key, 0, FX_OBJECT_HEAD_BYTES, deadline, &head, err) != FX_OK ||
-        fx_store_get(store, store_key, foot_at, FX_OBJECT_FOOT_BYTES, deadline, &foot, err) !=
-            FX_OK ||
-        fx_object_tail_size(fx_buf_bytes(&foot), &tail_bytes, err) != FX_OK) {
-        return err->code;
-    }
-    if (tail_bytes > size_bytes) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": it is too short", store_key);
-    }
-    uint64_t tail_at = size_bytes - tail_bytes;
-    if (fx_store_get(store, store_key, tail_at, tail_bytes, deadline, &tail, err) != FX_OK ||
-        fx_object_parse(fx_buf_bytes(&head), fx_buf_bytes(&tail), size_bytes, &object, err) !=
-            FX_OK ||
-        fx_object_unlock(object, repository->key, err) != FX_OK) {
-        return err->code;
-    }
-    if (object->type != FX_OBJECT_PACK) {
-        return fx_fail(
-            err, FX_ERR_DAMAGED, "could not read \"%s\": it is of another kind", store_key);
-    }
-    fx_index_pack pack = {
-        .size_bytes = size_bytes, .blob_count = object->blob_count, .is_rescued = true};
-    memcpy(pack.name, name, FX_ID_BYTES);
-    fx_index_entry entry = {.pack = fx_index_add_pack(&repository->index, &pack)};
-    for (entry.blob = 0; entry.blob < object->blob_count; entry.blob++) {
-        entry.id = object->blobs[entry.blob].id;
-        fx_index_add(&repository->index, &entry);
-    }
-    return FX_OK;
-}
-
-fx_code
-fx_repository_rescue_packs(fx_repository *repository, fx_err *err)
-{
-    if (repository->rescued) {
-        return FX_OK;
-    }
-    key_list list = {0};
-    fx_id_set known = {0};
-    for (size_t i = 0; i < repository->index.pack_count; i++) {
-        fx_chunk_id name;
-        memcpy(name.bytes, repository->index.packs[i].name, FX_ID_BYTES);
-        (void)fx_id_set_add(&known, &name);
-    }
-    fx_code code = list_keys(repository, "packs/", &list, err);
-    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
-        fx_chunk_id name;
-        fx_err one = {0};
-        const char *hex = strrchr(list.items[i], '/') + 1;
-        if (fx_hex_decode(hex, name.bytes, sizeof name.bytes, &one) != FX_OK ||
-            fx_id_set_has(&known, &name)) {
-            continue;
-        }
-        code = rescue_pack(repository, list.items[i], name.bytes, &one);
-        if (code == FX_ERR_NOT_FOUND || is_damage(code)) {
-            code = FX_OK; /* what only it holds is reported as not found */
-        } else if (code != FX_OK) {
-            *err = one;
-        }
-    }
-    repository->rescued = code == FX_OK;
-    fx_id_set_free(&known);
-    free_list(&list);
-    return code == FX_OK ? FX_OK : fx_err_wrap(err, "reading packs that no index names");
 }
 
 /* ---- snapshots
@@ -625,10 +428,10 @@ fx_repository_list(
     fx_err *err)
 {
     FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
-    key_list keys = {0};
+    fx_key_list keys = {0};
     fx_snapshot_list list = {0};
     size_t unreadable_count = 0;
-    fx_code code = list_keys(repository, "snapshots/", &keys, err);
+    fx_code code = fx_repository_list_keys(repository, "snapshots/", &keys, err);
     if (code == FX_OK) {
         list.items = calloc(keys.count + 1, sizeof *list.items);
         FX_ASSERT(list.items != NULL);
@@ -647,7 +450,7 @@ fx_repository_list(
         }
         (void)pthread_mutex_unlock(&repository->lock);
     }
-    free_list(&keys);
+    fx_key_list_free(&keys);
     if (code != FX_OK) {
         fx_snapshot_list_free(&list);
         return code;

@@ -49,6 +49,14 @@ FX_MUST_USE fx_code fx_repository_open(
 void fx_repository_free(fx_repository *repository);
 FX_DEFINE_AUTO(fx_repository);
 
+/*
+ * Keeps a copy of the index in a folder of its own below `folder`, made if need be, so that only
+ * what is new is read from the store; and large parts of the index lie there, not in memory. Before
+ * anything else is done with the repository. errors: as those of making a folder
+ */
+FX_MUST_USE fx_code
+fx_repository_use_cache(fx_repository *repository, const char *folder, fx_err *err);
+
 /* ---- snapshots ---------------------------------------------------------------------------------
  */
 
@@ -58,13 +66,13 @@ typedef struct fx_snapshot {
     fx_name host;
     char source[128]; /* name of the data set: "files:app-data", "postgres:orders-db" */
     char kind[32];    /* "files", "postgres" */
+    char note[1024];  /* kind-specific, readable: JSON object text or "" */
     fx_wall began; /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
     fx_wall ended;
     uint64_t file_count;
     uint64_t size_bytes;  /* of the saved data */
     uint64_t added_bytes; /* what it added to the store */
     uint32_t warning_count;
-    char note[1024]; /* kind-specific, readable: JSON object text or "" */
 } fx_snapshot;
 
 typedef struct fx_snapshot_list {

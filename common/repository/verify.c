@@ -85,22 +85,22 @@ read_pack(verification *v, const char *store_key, fx_err *err)
 static void
 verify_pack(verification *v, uint32_t number)
 {
-    const fx_index_pack *pack = &v->repository->index.packs[number];
+    fx_index_pack pack = fx_index_pack_at(v->repository->index, number);
     char store_key[FX_KEY_TEXT_BYTES];
     uint64_t size_bytes = 0;
     fx_err err = {0};
-    fx_pack_key(pack->name, store_key);
+    fx_pack_key(pack.name, store_key);
     v->report.pack_count++;
-    v->report.chunk_count += pack->blob_count;
+    v->report.chunk_count += pack.blob_count;
     fx_code code =
         fx_store_stat(v->repository->store, store_key, fx_repository_deadline(), &size_bytes, &err);
-    if (code == FX_OK && size_bytes != pack->size_bytes) {
+    if (code == FX_OK && size_bytes != pack.size_bytes) {
         code = fx_fail(
             &err,
             FX_ERR_DAMAGED,
             "could not use it: %" PRIu64 " bytes instead of %" PRIu64,
             size_bytes,
-            pack->size_bytes);
+            pack.size_bytes);
     }
     if (code == FX_OK && v->read_data) {
         code = read_pack(v, store_key, &err);
@@ -118,7 +118,7 @@ verify_pack(verification *v, uint32_t number)
 static void
 verify_new_packs(verification *v)
 {
-    size_t count = v->repository->index.pack_count;
+    size_t count = fx_index_pack_count(v->repository->index);
     if (count <= v->pack_count) {
         return;
     }
@@ -134,22 +134,20 @@ verify_new_packs(verification *v)
 static bool
 has_good_copy(verification *v, const fx_chunk_id *id)
 {
-    fx_index *index = &v->repository->index;
+    const fx_index *index = v->repository->index;
     bool good = false;
     bool recorded = false;
     (void)pthread_mutex_lock(&v->repository->lock);
     fx_err err = {0};
-    if (fx_index_find(index, id) == NULL &&
-        fx_repository_rescue_packs(v->repository, &err) != FX_OK) {
+    if (!fx_index_has(index, id) && fx_repository_rescue_packs(v->repository, &err) != FX_OK) {
         found(v, "%.200s", err.message);
     }
     verify_new_packs(v);
-    const fx_index_entry *entry = fx_index_find(index, id);
-    const fx_index_entry *end = index->entries + index->entry_count;
-    for (; entry != NULL && entry < end && memcmp(entry->id.bytes, id->bytes, FX_ID_BYTES) == 0;
-         entry++) {
-        good = good || !v->bad_pack[entry->pack];
-        recorded = recorded || !index->packs[entry->pack].is_rescued;
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
+    while (fx_index_next(index, id, &cursor, &entry)) {
+        good = good || !v->bad_pack[entry.pack];
+        recorded = recorded || fx_index_pack_at(index, entry.pack).is_rescued == 0;
     }
     (void)pthread_mutex_unlock(&v->repository->lock);
     v->has_unindexed = v->has_unindexed || (good && !recorded);

@@ -9,7 +9,10 @@
 #include "common/repository/internal.h"
 #include "common/repository/packer.h"
 
-enum { WRITER_MAGIC = 0x3417e400 };
+enum {
+    WRITER_MAGIC = 0x3417e400,
+    INDEX_BLOBS_MAX = 4, /* of an index object: half a million chunks, 16 MiB */
+};
 
 /* What one thread at a time needs to make a blob of a chunk. */
 typedef struct lane {
@@ -28,9 +31,10 @@ struct fx_writer {
     pthread_mutex_t lock; /* guards the next four */
     lane *lanes;
     size_t lane_count;
-    fx_id_set fresh; /* chunks of this run, which no index knows yet */
-    fx_err failure;  /* the first: what it lost may be in `fresh` already, so nothing follows it */
-    fx_zip *zip;     /* from here on for whoever stores packs and commits: one at a time */
+    fx_id_set fresh;  /* chunks of this run that may not be in `stored` yet */
+    fx_err failure;   /* the first: what it lost may be in `fresh` already, so nothing follows it */
+    fx_index *stored; /* chunks of this run that are in packs which are stored */
+    fx_zip *zip;      /* from here on for whoever stores packs and commits: one at a time */
     fx_object_writer index;
     bool index_open;
     fx_buf records; /* of packs that are stored, not yet in an index blob */
@@ -78,6 +82,46 @@ seal_records(fx_writer *writer, fx_err *err)
     return FX_OK;
 }
 
+/* Of a long run several: each bounded, and if the run is broken off the next one knows them. */
+static fx_code
+put_index(fx_writer *writer, fx_err *err)
+{
+    if (seal_records(writer, err) != FX_OK || !writer->index_open) {
+        return writer->records.size_bytes == 0 && !writer->index_open ? FX_OK : err->code;
+    }
+    unsigned char digest[FX_SHA256_BYTES];
+    char hex[2 * FX_SHA256_BYTES + 1];
+    char store_key[FX_KEY_TEXT_BYTES];
+    if (fx_object_finish(&writer->index, digest, err) != FX_OK) {
+        return err->code;
+    }
+    fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
+    (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
+    fx_code code = put_by_digest(writer, store_key, fx_buf_bytes(&writer->index.bytes), err);
+    writer->index_open = false;
+    return code;
+}
+
+/*
+ * What is stored may be on disk, what is fresh is in memory: so that this stays small, the fresh
+ * are forgotten now and then. Of those on their way to the store a few may be stored twice.
+ */
+static void
+remember_pack(fx_writer *writer, const fx_index_pack *pack, const fx_object_writer *object)
+{
+    fx_index_entry entry = {.pack = fx_index_add_pack(writer->stored, pack)};
+    for (entry.blob = 0; entry.blob < pack->blob_count; entry.blob++) {
+        entry.id = *fx_object_id_at(object, entry.blob);
+        fx_index_add(writer->stored, &entry);
+    }
+    if (fx_index_is_due(writer->stored)) {
+        fx_index_seal(writer->stored);
+        (void)pthread_mutex_lock(&writer->lock);
+        fx_id_set_free(&writer->fresh);
+        (void)pthread_mutex_unlock(&writer->lock);
+    }
+}
+
 /* Called by the packer, for one pack at a time. */
 static fx_code
 record_pack(void *ctx, const fx_index_pack *pack, const fx_object_writer *object, fx_err *err)
@@ -85,10 +129,14 @@ record_pack(void *ctx, const fx_index_pack *pack, const fx_object_writer *object
     fx_writer *writer = ctx;
     fx_err full = {0};
     writer->added_bytes += pack->size_bytes;
+    remember_pack(writer, pack, object);
     if (fx_index_encode(pack, object, &writer->records, &full) == FX_OK) {
         return FX_OK;
     }
     if (seal_records(writer, err) != FX_OK) {
+        return err->code;
+    }
+    if (writer->index.count >= INDEX_BLOBS_MAX && put_index(writer, err) != FX_OK) {
         return err->code;
     }
     return fx_index_encode(pack, object, &writer->records, err);
@@ -109,13 +157,13 @@ fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
     if (code != FX_OK) {
         return fx_err_wrap(err, "beginning to write");
     }
-    fx_index_sort(&repository->index);
     FX_AUTO(fx_writer) writer = calloc(1, sizeof *writer);
     FX_ASSERT(writer != NULL);
     writer->magic = WRITER_MAGIC;
     writer->repository = repository;
     int result = pthread_mutex_init(&writer->lock, NULL);
     FX_ASSERT(result == 0);
+    writer->stored = fx_index_new(repository->cache_folder);
     writer->zip = fx_zip_new();
     fx_object_writer_init(&writer->index);
     fx_buf_init(&writer->records, FX_OBJECT_BLOB_MAX_BYTES);
@@ -153,6 +201,7 @@ fx_writer_free(fx_writer *writer)
     fx_object_writer_free(&writer->index);
     fx_buf_free(&writer->records);
     fx_id_set_free(&writer->fresh);
+    fx_index_free(writer->stored);
     fx_zip_free(writer->zip);
     fx_wipe(&writer->session, sizeof writer->session);
     (void)pthread_mutex_destroy(&writer->lock);
@@ -219,7 +268,7 @@ keep_failure(fx_writer *writer, fx_code code, const fx_err *err)
 static bool
 is_new(fx_writer *writer, const fx_chunk_id *id)
 {
-    if (fx_index_is_recorded(&writer->repository->index, id)) {
+    if (fx_index_is_recorded(writer->repository->index, id) || fx_index_has(writer->stored, id)) {
         return false;
     }
     (void)pthread_mutex_lock(&writer->lock);
@@ -259,25 +308,6 @@ fx_writer_add_chunk(
 
 /* ---- commit
  * ------------------------------------------------------------------------------------------- */
-
-static fx_code
-put_index(fx_writer *writer, fx_err *err)
-{
-    if (seal_records(writer, err) != FX_OK || !writer->index_open) {
-        return writer->records.size_bytes == 0 && !writer->index_open ? FX_OK : err->code;
-    }
-    unsigned char digest[FX_SHA256_BYTES];
-    char hex[2 * FX_SHA256_BYTES + 1];
-    char store_key[FX_KEY_TEXT_BYTES];
-    if (fx_object_finish(&writer->index, digest, err) != FX_OK) {
-        return err->code;
-    }
-    fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
-    (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
-    fx_code code = put_by_digest(writer, store_key, fx_buf_bytes(&writer->index.bytes), err);
-    writer->index_open = false;
-    return code;
-}
 
 static fx_code
 encode_header(fx_snapshot *snapshot, fx_buf *out, fx_err *err)

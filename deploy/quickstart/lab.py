@@ -136,6 +136,8 @@ class Lab:
         if as_postgres and self.as_root:
             full += ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
         full += command
+        options.setdefault("env", {**os.environ,
+                                   "FORTRESS_CACHE_DIR": os.path.join(self.folder, "cache")})
         done = subprocess.run(full, capture_output=True, text=True, check=False, **options)
         if check and done.returncode != 0:
             raise LabError(f"{' '.join(command)} failed with {done.returncode}:\n"

@@ -41,9 +41,11 @@ def seed(environment="FORTRESS_TEST_SEED"):
 def scratch(prefix="fortress-test-"):
     """A folder of the test's own, removed at the end."""
     folder = tempfile.mkdtemp(prefix=prefix)
+    os.environ["FORTRESS_CACHE_DIR"] = os.path.join(folder, "cache")
     try:
         yield folder
     finally:
+        del os.environ["FORTRESS_CACHE_DIR"]
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -25,11 +25,11 @@ static void
 decode_index(fx_bytes bytes)
 {
     fx_err err = {0};
-    fx_index index = {0};
-    fx_code code = fx_index_decode(&index, bytes, &err);
+    FX_AUTO(fx_index) index = fx_index_new(NULL);
+    fx_code code = fx_index_decode(index, bytes, &err);
     FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED);
-    FX_ASSERT(index.entry_count <= bytes.size_bytes / FX_ID_BYTES);
-    fx_index_free(&index);
+    fx_index_seal(index);
+    FX_ASSERT(fx_index_entry_count(index) <= bytes.size_bytes / FX_ID_BYTES);
 }
 
 static void

@@ -78,6 +78,18 @@ content_of(int index, int version, fx_buf *out)
     }
 }
 
+/* A folder for copies of the index, or NULL. */
+static const char *cache;
+
+static fx_code
+open_repository(const char *url, fx_repository **out_repository, fx_err *err)
+{
+    if (fx_repository_open(url, key, out_repository, err) != FX_OK) {
+        return err->code;
+    }
+    return cache == NULL ? FX_OK : fx_repository_use_cache(*out_repository, cache, err);
+}
+
 /* Writes a tree of FILES files; gives the code of what failed first, after which nothing is
  * acknowledged. */
 static fx_code
@@ -89,7 +101,7 @@ backup(const char *url, int version, fx_snapshot *out_snapshot, fx_err *err)
     fx_node nodes[FILES] = {0};
     fx_extent extents[FILES] = {0};
     char names[FILES][16];
-    if (fx_repository_open(url, key, &repository, err) != FX_OK ||
+    if (open_repository(url, &repository, err) != FX_OK ||
         fx_writer_open(repository, &writer, err) != FX_OK) {
         return err->code;
     }
@@ -579,6 +591,41 @@ a_damaged_index_costs_no_snapshot(void **state)
     }
 }
 
+/* What the copy says is stored must be so: it is dropped once an index that it holds is gone. */
+static void
+a_copy_of_the_index_is_used_while_it_is_true(void **state)
+{
+    (void)state;
+    enum { VERSIONS = 8 }; /* so many index objects are worth a copy */
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char where[URL_BYTES];
+    fx_snapshot snapshots[VERSIONS + 1];
+    fx_verify_report report = {0};
+    new_url(url);
+    (void)snprintf(where, sizeof where, "%s/cache", folder);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    cache = where;
+    for (int version = 1; version <= VERSIONS; version++) {
+        assert_int_equal(backup(url, version, &snapshots[version], &err), FX_OK);
+        assert_true(version == 1 || snapshots[version].added_bytes < 24000 + 5000);
+    }
+    assert_int_equal(backup(url, VERSIONS, &snapshots[0], &err), FX_OK);
+    /* Once it is written, the store's index objects are not read any more: damage does not show. */
+    flip(object_at(url, "/indexes/"), 200, 1);
+    assert_int_equal(backup(url, VERSIONS, &snapshots[0], &err), FX_OK);
+    assert_true(snapshots[0].added_bytes < 5000);
+    for (int i = 0; i < VERSIONS; i++) {
+        assert_int_equal(unlink(object_at(url, "/indexes/")), 0);
+    }
+    assert_int_equal(backup(url, VERSIONS, &snapshots[0], &err), FX_OK);
+    assert_true(snapshots[0].added_bytes > UINT64_C(2) * 24000);
+    cache = NULL;
+    assert_int_equal(restore(url, snapshots[0].id, VERSIONS, &err), FX_OK);
+    assert_int_equal(restore(url, snapshots[1].id, 1, &err), FX_OK);
+    assert_int_equal(verify(url, true, &report, &err), FX_ERR_DAMAGED);
+}
+
 /* ---- power loss
  * ----------------------------------------------------------------------------------------- */
 
@@ -625,6 +672,7 @@ main(void)
         cmocka_unit_test(one_changed_byte_anywhere_is_found_and_never_restored),
         cmocka_unit_test(missing_and_short_objects_are_named),
         cmocka_unit_test(a_damaged_index_costs_no_snapshot),
+        cmocka_unit_test(a_copy_of_the_index_is_used_while_it_is_true),
         cmocka_unit_test(a_writer_that_failed_commits_nothing),
         cmocka_unit_test(a_stream_without_its_last_blob_is_damaged),
         cmocka_unit_test(a_key_is_not_written_through_a_dangling_link),
