@@ -22,13 +22,15 @@ slot_of(fx_attempt *attempts, size_t *count, const fx_command *command)
         attempts[*count] = (fx_attempt){.kind = command->kind, .subject = command->subject};
         return &attempts[(*count)++];
     }
-    size_t oldest = 0;
-    for (size_t i = 1; i < *count; i++) {
-        if (attempts[i].finished_at.ns < attempts[oldest].finished_at.ns &&
-            attempts[i].state != FX_ATTEMPT_RUNNING) {
+    size_t oldest = FX_ATTEMPT_MAX;
+    for (size_t i = 0; i < *count; i++) {
+        bool ended = attempts[i].state != FX_ATTEMPT_RUNNING;
+        if (ended && (oldest == FX_ATTEMPT_MAX ||
+                      attempts[i].finished_at.ns < attempts[oldest].finished_at.ns)) {
             oldest = i;
         }
     }
+    FX_ASSERT(oldest < FX_ATTEMPT_MAX); /* far fewer subjects have a command under way */
     attempts[oldest] = (fx_attempt){.kind = command->kind, .subject = command->subject};
     return &attempts[oldest];
 }
@@ -107,9 +109,6 @@ create_service(const fx_situation *situation, size_t index, fx_commands *command
         FX_COMMAND_COMMIT,
         &wanted->name,
         "the configuration has a new service");
-    if (command == NULL) {
-        return;
-    }
     command->service_touch = FX_TOUCH_PUT;
     command->service = *wanted;
     command->service.revision = (fx_revision){0};
@@ -179,13 +178,11 @@ follow_configuration(
             FX_COMMAND_COMMIT,
             &service->name,
             "the configuration has other members");
-        if (command != NULL) {
-            command->service_touch = FX_TOUCH_PUT;
-            command->service = *service;
-            memcpy(command->service.members, wanted->members, sizeof wanted->members);
-            command->service.member_count = wanted->member_count;
-            fx_command_decision(situation, command, "change members", NULL);
-        }
+        command->service_touch = FX_TOUCH_PUT;
+        command->service = *service;
+        memcpy(command->service.members, wanted->members, sizeof wanted->members);
+        command->service.member_count = wanted->member_count;
+        fx_command_decision(situation, command, "change members", NULL);
         return true;
     }
     return false;
@@ -225,9 +222,6 @@ begin_plan(
 {
     fx_command *command =
         fx_command_add(situation, commands, FX_COMMAND_COMMIT, &service->name, reason);
-    if (command == NULL) {
-        return NULL;
-    }
     bool is_failover = kind == FX_PLAN_FAILOVER;
     command->service_touch = FX_TOUCH_COMPARE;
     command->service = *service;
@@ -271,18 +265,16 @@ begin_failover(const fx_situation *situation, const fx_service *service, fx_comm
         return;
     }
     fx_command *command = begin_plan(situation, service, FX_PLAN_FAILOVER, down.reason, commands);
-    if (command != NULL) {
-        command->plan.lost_since =
-            (fx_wall){situation->wall.ns - fx_mono_since(situation->now, down.since).ns};
-        fx_down_evidence(
-            situation->view,
-            situation->policy,
-            service,
-            &service->primary,
-            situation->now,
-            &command->decision);
-        fx_evidence_add(&command->decision, NULL, &target.member->host, target.reason);
-    }
+    command->plan.lost_since =
+        (fx_wall){situation->wall.ns - fx_mono_since(situation->now, down.since).ns};
+    fx_down_evidence(
+        situation->view,
+        situation->policy,
+        service,
+        &service->primary,
+        situation->now,
+        &command->decision);
+    fx_evidence_add(&command->decision, NULL, &target.member->host, target.reason);
 }
 
 static const char *
@@ -351,9 +343,6 @@ answer_request(
         memcpy(subject.text, request->id.text, sizeof subject.text);
     }
     fx_command *command = fx_command_add(situation, commands, FX_COMMAND_COMMIT, &subject, detail);
-    if (command == NULL) {
-        return;
-    }
     command->request_touch = FX_TOUCH_PUT;
     command->request = *request;
     FX_TEXT_SET(command->request.result_state, state, NULL, NULL);
@@ -379,21 +368,19 @@ begin_switchover(
         FX_PLAN_SWITCHOVER,
         request->reason[0] != '\0' ? request->reason : "an operator asked for it",
         commands);
-    if (command != NULL) {
-        command->plan.id = request->id;
-        command->decision.plan = request->id;
-        command->plan.to_host = member->host;
-        command->plan.requested_by = request->requested_by;
-        command->request_touch = FX_TOUCH_DELETE;
-        command->request = *request;
-        fx_down_evidence(
-            situation->view,
-            situation->policy,
-            service,
-            &service->primary,
-            situation->now,
-            &command->decision);
-    }
+    command->plan.id = request->id;
+    command->decision.plan = request->id;
+    command->plan.to_host = member->host;
+    command->plan.requested_by = request->requested_by;
+    command->request_touch = FX_TOUCH_DELETE;
+    command->request = *request;
+    fx_down_evidence(
+        situation->view,
+        situation->policy,
+        service,
+        &service->primary,
+        situation->now,
+        &command->decision);
 }
 
 /* ---- one service
@@ -421,9 +408,6 @@ record_dns(
 {
     fx_command *command = fx_command_add(
         situation, commands, FX_COMMAND_COMMIT, &service->name, "DNS says this epoch");
-    if (command == NULL) {
-        return;
-    }
     command->service_touch = FX_TOUCH_PUT;
     command->service = *service;
     command->service.dns_epoch = service->epoch;
@@ -516,10 +500,8 @@ forget_request(const fx_situation *situation, const fx_request *request, fx_comm
     memcpy(subject.text, request->id.text, sizeof subject.text);
     fx_command *command = fx_command_add(
         situation, commands, FX_COMMAND_COMMIT, &subject, "its result was there for long enough");
-    if (command != NULL) {
-        command->request_touch = FX_TOUCH_DELETE;
-        command->request = *request;
-    }
+    command->request_touch = FX_TOUCH_DELETE;
+    command->request = *request;
 }
 
 static void
@@ -568,11 +550,12 @@ fx_decide(const fx_situation *situation, fx_commands *out_commands)
             decide_service(situation, &ledger->services[i], out_commands);
         }
     }
-    for (size_t i = 0; i < situation->wanted_count; i++) {
+    size_t service_count = ledger->service_count;
+    for (size_t i = 0; i < situation->wanted_count && service_count < FX_SERVICE_MAX; i++) {
         const fx_name *name = &situation->wanted[i].name;
-        if (fx_ledger_service(ledger, name) == NULL && !is_busy(situation, name) &&
-            ledger->service_count + i < FX_SERVICE_MAX) {
+        if (fx_ledger_service(ledger, name) == NULL && !is_busy(situation, name)) {
             create_service(situation, i, out_commands);
+            service_count++;
         }
     }
     for (size_t i = 0; i < ledger->request_count; i++) {

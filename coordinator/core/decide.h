@@ -24,6 +24,7 @@ typedef enum fx_touch {
     FX_TOUCH_DELETE,  /* and goes; a plan moves to the history as given */
 } fx_touch;
 
+/* One command for each service that there is or is to be, one for each request. */
 enum { FX_COMMAND_LEASE_MAX = 2, FX_COMMAND_MAX = 2 * FX_SERVICE_MAX };
 
 /*
@@ -100,7 +101,7 @@ typedef struct fx_situation {
 /* Nothing unless `self` leads. `out_commands` is large: not for the stack. */
 void fx_decide(const fx_situation *situation, fx_commands *out_commands);
 
-/* Folds the end of a command into the attempts; keeps the oldest out when full. */
+/* Folds begin and end of a command into the attempts; when full, what ended first goes. */
 void fx_attempt_begin(fx_attempt *attempts, size_t *count, const fx_command *command);
 void fx_attempt_end(
     fx_attempt *attempts, size_t *count, const fx_command *command, const fx_attempt *outcome);

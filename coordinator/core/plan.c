@@ -15,9 +15,7 @@ fx_command_add(
     const fx_name *subject,
     const char *reason)
 {
-    if (commands->count == FX_COMMAND_MAX) {
-        return NULL; /* the next tick comes soon */
-    }
+    FX_ASSERT(commands->count < FX_COMMAND_MAX);
     fx_command *command = &commands->items[commands->count++];
     memset(command, 0, sizeof *command);
     command->kind = kind;
@@ -125,12 +123,10 @@ commit_plan(
 {
     fx_command *command =
         fx_command_add(situation, commands, FX_COMMAND_COMMIT, &service->name, reason);
-    if (command != NULL) {
-        command->service_touch = FX_TOUCH_COMPARE;
-        command->service = *service;
-        command->plan_touch = FX_TOUCH_PUT;
-        command->plan = *plan;
-    }
+    command->service_touch = FX_TOUCH_COMPARE;
+    command->service = *service;
+    command->plan_touch = FX_TOUCH_PUT;
+    command->plan = *plan;
     return command;
 }
 
@@ -182,10 +178,8 @@ mark_unknown(
 {
     const fx_step *step = fx_plan_step(plan);
     fx_command *command = commit_plan(situation, service, plan, why, commands);
-    if (command != NULL) {
-        set_step(situation, &command->plan, step->kind, FX_STEP_UNKNOWN, why);
-        fx_command_decision(situation, command, "observe first", &plan->id);
-    }
+    set_step(situation, &command->plan, step->kind, FX_STEP_UNKNOWN, why);
+    fx_command_decision(situation, command, "observe first", &plan->id);
 }
 
 /* Marks in `command` that the step was observed: what was seen becomes evidence, and its detail. */
@@ -231,9 +225,6 @@ finish_plan(
     fx_commands *commands)
 {
     fx_command *command = commit_plan(situation, service, plan, outcome, commands);
-    if (command == NULL) {
-        return;
-    }
     command->plan_touch = FX_TOUCH_DELETE;
     command->plan.state = state;
     command->plan.finished = situation->wall;
@@ -296,9 +287,6 @@ sign_fence(
     }
     fx_command *command = fx_command_add(
         situation, commands, FX_COMMAND_SIGN_FENCE, &service->name, "the old primary is heard");
-    if (command == NULL) {
-        return;
-    }
     command->service_touch = FX_TOUCH_COMPARE;
     command->service = *service;
     command->plan_touch = FX_TOUCH_PUT;
@@ -373,10 +361,8 @@ wait_for_fence(
     if (plan->kind == FX_PLAN_SWITCHOVER && silence.silent) {
         const char *why = "the primary fell silent while it was to stop: failing over";
         fx_command *command = commit_plan(situation, service, plan, why, commands);
-        if (command != NULL) {
-            command->plan.kind = FX_PLAN_FAILOVER;
-            fx_command_decision(situation, command, "make it a failover", &plan->id);
-        }
+        command->plan.kind = FX_PLAN_FAILOVER;
+        fx_command_decision(situation, command, "make it a failover", &plan->id);
         return;
     }
     if (plan->kind == FX_PLAN_SWITCHOVER &&
@@ -546,9 +532,6 @@ take_over(
 {
     const fx_member *successor = next->successor;
     fx_command *command = commit_plan(situation, service, plan, next->reason, commands);
-    if (command == NULL) {
-        return;
-    }
     fx_lease old = fx_lease_of(situation->ledger, &plan->from_host);
     fx_epoch epoch = {.value = service->epoch.value + 1};
     fx_decision *decision = fx_command_decision(situation, command, "take over", &plan->id);
@@ -595,12 +578,10 @@ record_fence(
     fx_commands *commands)
 {
     fx_command *command = commit_plan(situation, service, plan, proof_text(proof), commands);
-    if (command != NULL) {
-        pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(proof));
-        command->lease_touch[0] = FX_TOUCH_PUT;
-        command->leases[0] = fx_lease_of(situation->ledger, &plan->from_host);
-        release_lease(&command->leases[0], &service->name);
-    }
+    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(proof));
+    command->lease_touch[0] = FX_TOUCH_PUT;
+    command->leases[0] = fx_lease_of(situation->ledger, &plan->from_host);
+    release_lease(&command->leases[0], &service->name);
 }
 
 static void
@@ -649,9 +630,6 @@ fx_promotion_decide(const fx_situation *situation, const fx_service *service, fx
                                   : "no promotion is signed";
     fx_command *command =
         fx_command_add(situation, commands, FX_COMMAND_SIGN_PROMOTION, &service->name, why);
-    if (command == NULL) {
-        return;
-    }
     command->service_touch = FX_TOUCH_PUT;
     command->service = *service;
     command->order = (fx_order_spec){
@@ -700,12 +678,10 @@ advance_promote(
     if (fx_primary_is_up(situation, service)) {
         const char *detail = "the new primary takes writes";
         fx_command *command = commit_plan(situation, service, plan, detail, commands);
-        if (command != NULL) {
-            char fact[FX_REASON_BYTES];
-            fx_report_fact(host, &service->name, fact);
-            note_observed(situation, step, &service->primary, fact, command);
-            pass_step(situation, &command->plan, FX_STEP_PROMOTE, detail);
-        }
+        char fact[FX_REASON_BYTES];
+        fx_report_fact(host, &service->name, fact);
+        note_observed(situation, step, &service->primary, fact, command);
+        pass_step(situation, &command->plan, FX_STEP_PROMOTE, detail);
         return;
     }
     fx_silence silence =
@@ -748,10 +724,8 @@ fx_dns_decide(
         kind,
         &service->name,
         kind == FX_COMMAND_DNS ? "DNS does not say this epoch yet" : "DNS may say it already");
-    if (command != NULL) {
-        command->service = *service;
-        command->plan.id = service->last_plan;
-    }
+    command->service = *service;
+    command->plan.id = service->last_plan;
 }
 
 /* `fact`: what an observation found, NULL if an answer said that it is done. */
@@ -767,14 +741,12 @@ pass_dns(
         fx_attempt_find(situation, &service->name, FX_COMMAND_DNS, service->epoch);
     const char *detail = fact != NULL ? fact : attempt->detail;
     fx_command *command = commit_plan(situation, service, plan, detail, commands);
-    if (command != NULL) {
-        if (fact != NULL) {
-            note_observed(situation, fx_plan_step(plan), &service->name, fact, command);
-        }
-        pass_step(situation, &command->plan, FX_STEP_DNS, detail);
-        command->service_touch = FX_TOUCH_PUT;
-        command->service.dns_epoch = service->epoch;
+    if (fact != NULL) {
+        note_observed(situation, fx_plan_step(plan), &service->name, fact, command);
     }
+    pass_step(situation, &command->plan, FX_STEP_DNS, detail);
+    command->service_touch = FX_TOUCH_PUT;
+    command->service.dns_epoch = service->epoch;
 }
 
 /* The attempt's own words, or whose attempt it was. */
@@ -824,9 +796,7 @@ advance_dns(
         fx_dns_decide(situation, service, FX_COMMAND_OBSERVE_DNS, commands);
     } else if (is_unknown) {
         fx_command *command = commit_plan(situation, service, plan, fact, commands);
-        if (command != NULL) {
-            repeat_step(situation, step, &service->name, fact, command);
-        }
+        repeat_step(situation, step, &service->name, fact, command);
     } else {
         fx_dns_decide(situation, service, FX_COMMAND_DNS, commands);
     }
@@ -860,10 +830,8 @@ advance_validate(
     if (fx_attempt_due(situation, attempt)) {
         fx_command *command = fx_command_add(
             situation, commands, FX_COMMAND_VALIDATE, &service->name, "as a client would");
-        if (command != NULL) {
-            command->service = *service;
-            command->plan = *plan;
-        }
+        command->service = *service;
+        command->plan = *plan;
     }
 }
 

@@ -3,7 +3,7 @@
 
 #include "coordinator/core/decide.h"
 
-/* A new command in the list, with reason and leader's revision set; NULL when the list is full. */
+/* A new command in the list, with reason and leader's revision set. Borrowed from `commands`. */
 fx_command *fx_command_add(
     const fx_situation *situation,
     fx_commands *commands,

@@ -495,6 +495,78 @@ attempts_are_bounded(void **state)
     free(w);
 }
 
+/* What is under way is not forgotten, however old: it would be begun a second time. */
+static void
+an_attempt_under_way_is_never_pushed_out(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    fx_command *command = calloc(1, sizeof *command);
+    assert_non_null(command);
+    command->subject = fx_name_of("orders-db");
+    fx_attempt_begin(w->attempts, &w->attempt_count, command);
+    for (size_t i = 1; i < FX_ATTEMPT_MAX; i++) {
+        command->subject.text[0] = (char)('a' + i % 26);
+        command->subject.text[1] = (char)('a' + i / 26);
+        fx_attempt done = {.state = FX_ATTEMPT_DONE, .finished_at = FX_MONO_MS(1000 - (int64_t)i)};
+        fx_attempt_end(w->attempts, &w->attempt_count, command, &done);
+    }
+    command->subject = fx_name_of("newer-db");
+    fx_attempt_begin(w->attempts, &w->attempt_count, command);
+    assert_int_equal(w->attempt_count, FX_ATTEMPT_MAX);
+    assert_string_equal(w->attempts[0].subject.text, "orders-db");
+    assert_string_equal(w->attempts[FX_ATTEMPT_MAX - 1].subject.text, "newer-db");
+    free(command);
+    free(w);
+}
+
+/*
+ * How many services are created when FX_SERVICE_MAX are configured, and of `there` in the ledger
+ * all but one are among them.
+ */
+static size_t
+creations_with(size_t there)
+{
+    core_world *w = world_new();
+    fx_service *wanted = calloc(FX_SERVICE_MAX, sizeof *wanted);
+    assert_non_null(wanted);
+    for (size_t i = 0; i < FX_SERVICE_MAX; i++) {
+        wanted[i] = w->wanted;
+        wanted[i].name.text[0] = (char)('A' + i);
+    }
+    memcpy(w->ledger.services, wanted, there * sizeof *wanted);
+    w->ledger.services[0].name = fx_name_of("unconfigured-db");
+    w->ledger.service_count = there;
+    fx_situation situation = {
+        .ledger = &w->ledger,
+        .view = &w->view,
+        .policy = &w->policy,
+        .self = &w->self,
+        .wanted = wanted,
+        .wanted_count = FX_SERVICE_MAX,
+        .now = NOW,
+    };
+    fx_decide(&situation, &w->commands);
+    size_t count = w->commands.count;
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(w->commands.items[i].decision.verdict, "create service");
+    }
+    free(wanted);
+    free(w);
+    return count;
+}
+
+/* Also those at the end of a long configuration. */
+static void
+services_are_created_until_the_ledger_is_full(void **state)
+{
+    (void)state;
+    const size_t there[] = {0, 1, FX_SERVICE_MAX / 2, FX_SERVICE_MAX - 1, FX_SERVICE_MAX};
+    for (size_t i = 0; i < sizeof there / sizeof there[0]; i++) {
+        assert_int_equal(creations_with(there[i]), FX_SERVICE_MAX - there[i]);
+    }
+}
+
 int
 main(void)
 {
@@ -518,6 +590,8 @@ main(void)
         cmocka_unit_test(one_thing_of_a_service_at_a_time),
         cmocka_unit_test(a_failed_signing_waits_for_a_newer_read),
         cmocka_unit_test(attempts_are_bounded),
+        cmocka_unit_test(an_attempt_under_way_is_never_pushed_out),
+        cmocka_unit_test(services_are_created_until_the_ledger_is_full),
     };
     return cmocka_run_group_tests_name("decide", tests, NULL, NULL);
 }

@@ -3,7 +3,6 @@
 
 #include "coordinator/core/observe.h"
 #include "coordinator/core/outcome.h"
-#include "coordinator/core/plan.h"
 
 static const fx_step *
 step_now(const core_world *w)
@@ -509,54 +508,6 @@ kinds_of_commands_are_told_apart(void **state)
     assert_false(fx_command_is_transaction(FX_COMMAND_VALIDATE));
 }
 
-/* Decides the plan's next step with no room for a command. */
-static void
-advance_without_room(core_world *w)
-{
-    fx_situation situation = {
-        .ledger = &w->ledger,
-        .view = &w->view,
-        .policy = &w->policy,
-        .self = &w->self,
-        .attempts = w->attempts,
-        .attempt_count = w->attempt_count,
-        .now = NOW,
-    };
-    w->commands.count = FX_COMMAND_MAX;
-    memset(&w->commands.items[FX_COMMAND_MAX - 1], 0, sizeof w->commands.items[0]);
-    fx_plan_advance(&situation, &w->ledger.services[0], &w->ledger.plans[0], &w->commands);
-    assert_int_equal(w->commands.count, FX_COMMAND_MAX);
-    assert_int_equal(w->commands.items[FX_COMMAND_MAX - 1].plan_touch, FX_TOUCH_NONE);
-}
-
-/* Whatever is due: with a full list it waits for the next round, and nothing is half done. */
-static void
-without_room_for_a_command_everything_waits(void **state)
-{
-    (void)state;
-    core_world *w = world_promoting();
-    set_result(w, FX_ORDER_UNKNOWN);
-    advance_without_room(w); /* to be marked */
-    (void)decide_and_apply(w);
-    advance_without_room(w); /* to be signed again */
-    set_up(w);
-    advance_without_room(w); /* to be passed */
-    (void)decide_and_apply(w);
-    advance_without_room(w); /* DNS is to be changed */
-    assert_non_null(world_decide(w));
-    finish(w, FX_COMMAND_DNS, (fx_attempt){.state = FX_ATTEMPT_UNKNOWN}, 5000);
-    (void)decide_and_apply(w);
-    advance_without_room(w); /* and observed */
-    assert_non_null(world_decide(w));
-    finish(w, FX_COMMAND_OBSERVE_DNS, (fx_attempt){.state = FX_ATTEMPT_DONE}, 10);
-    advance_without_room(w); /* repeated */
-    w->attempts[1].is_so = true;
-    advance_without_room(w); /* passed */
-    (void)decide_and_apply(w);
-    advance_without_room(w); /* validated */
-    free(w);
-}
-
 static void
 a_validation_is_repeated_until_the_plan_gives_up(void **state)
 {
@@ -605,7 +556,6 @@ main(void)
         cmocka_unit_test(a_lost_signature_without_a_plan_is_explained_in_a_decision),
         cmocka_unit_test(a_request_is_answered_without_an_explanation),
         cmocka_unit_test(kinds_of_commands_are_told_apart),
-        cmocka_unit_test(without_room_for_a_command_everything_waits),
         cmocka_unit_test(a_validation_is_repeated_until_the_plan_gives_up),
     };
     return cmocka_run_group_tests_name("outcome", tests, NULL, NULL);
