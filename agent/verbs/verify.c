@@ -61,8 +61,18 @@ fx_verb_verify(int argc, char **argv)
     fx_json_set_int(summary, "pack_count", (int64_t)result.pack_count);
     fx_json_set_int(summary, "chunk_count", (int64_t)result.chunk_count);
     fx_json_set_int(summary, "named_count", (int64_t)result.named_count);
+    fx_json_set_int(summary, "locked_count", (int64_t)result.locked_count);
     fx_json_set_int(summary, "read_bytes", (int64_t)result.read_bytes);
     fx_json_set_int(summary, "damage_count", (int64_t)result.damage_count);
+    if (code == FX_OK && result.locked_count > 0) {
+        char reason[128];
+        (void)snprintf(
+            reason,
+            sizeof reason,
+            "%llu snapshots and named objects are of scopes whose key is not here: not verified",
+            (unsigned long long)result.locked_count);
+        report.events.warning(report.events.ctx, options.repo, reason);
+    }
     if (code == FX_OK && !options.is_json) {
         char read[FX_SIZE_TEXT_BYTES];
         fx_size_format(result.read_bytes, read);

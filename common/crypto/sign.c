@@ -82,6 +82,24 @@ fx_sign_key_load(const char *path, fx_sign_key **out_key, fx_err *err)
     return FX_OK;
 }
 
+fx_sign_key *
+fx_sign_key_of(const unsigned char seed[FX_SIGN_KEY_BYTES])
+{
+    fx_sign_key *key = calloc(1, sizeof *key);
+    FX_ASSERT(key != NULL);
+    key->key = EVP_PKEY_new_raw_private_key_ex(NULL, "ED25519", NULL, seed, FX_SIGN_KEY_BYTES);
+    FX_ASSERT(key->key != NULL);
+    return key;
+}
+
+void
+fx_sign_key_public(const fx_sign_key *key, unsigned char out_public[FX_SIGN_KEY_BYTES])
+{
+    size_t size_bytes = FX_SIGN_KEY_BYTES;
+    int result = EVP_PKEY_get_raw_public_key(key->key, out_public, &size_bytes);
+    FX_ASSERT(result == 1 && size_bytes == FX_SIGN_KEY_BYTES);
+}
+
 void
 fx_sign_key_free(fx_sign_key *key)
 {
@@ -116,6 +134,16 @@ fx_verify_key_load(const char *path, fx_verify_key **out_key, fx_err *err)
     key->key = loaded;
     *out_key = key;
     return FX_OK;
+}
+
+fx_verify_key *
+fx_verify_key_of(const unsigned char public_key[FX_SIGN_KEY_BYTES])
+{
+    fx_verify_key *key = calloc(1, sizeof *key);
+    FX_ASSERT(key != NULL);
+    key->key = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, public_key, FX_SIGN_KEY_BYTES);
+    FX_ASSERT(key->key != NULL); /* any 32 bytes: what is no point verifies nothing */
+    return key;
 }
 
 void

@@ -51,6 +51,16 @@ load_index(fx_repository *repository, const char *store_key, fx_err *err)
         return err->code;
     }
     FX_ASSERT(object != NULL);
+    if (object->aead == NULL && !fx_is_named_by_digest(store_key, fx_buf_bytes(&bytes))) {
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not read \"%s\": its bytes are not what was written",
+            store_key);
+    }
+    if (object->aead == NULL) {
+        return FX_OK; /* of a scope that is not ours: it has nothing to tell us */
+    }
     fx_index_mark before = fx_index_marked(repository->index);
     fx_code code = FX_OK;
     for (uint32_t i = 0; code == FX_OK && i < object->blob_count; i++) {
@@ -92,13 +102,16 @@ is_damage(fx_code code)
 /* ---- the copy on disk
  * -------------------------------------------------------------------------------- */
 
-/* The copy's label: the repository's id, and the names of the index objects that it holds. */
+/* The copy's label: the repository's id, what keys read it, and the names of the index objects that
+ * it holds or that those keys do not open. */
 static fx_code
 save_copy(fx_repository *repository, fx_err *err)
 {
     FX_BUF_AUTO label;
-    fx_buf_init(&label, (repository->loaded.count + 1) * sizeof(fx_chunk_id));
-    if (fx_buf_append(&label, repository->id, sizeof repository->id, err) != FX_OK) {
+    fx_buf_init(&label, (repository->loaded.count + 2) * sizeof(fx_chunk_id));
+    if (fx_buf_append(&label, repository->id, sizeof repository->id, err) != FX_OK ||
+        fx_buf_append(&label, repository->key_digest, sizeof repository->key_digest, err) !=
+            FX_OK) {
         return err->code;
     }
     for (size_t i = 0; i < repository->loaded.capacity; i++) {
@@ -128,12 +141,16 @@ static bool
 take_label(fx_repository *repository, fx_bytes label, const fx_id_set *listed)
 {
     const unsigned char *data = label.data;
-    if (label.size_bytes < sizeof repository->id ||
-        (label.size_bytes - sizeof repository->id) % sizeof(fx_chunk_id) != 0 ||
-        memcmp(data, repository->id, sizeof repository->id) != 0) {
+    size_t head_bytes = sizeof repository->id + sizeof repository->key_digest;
+    if (label.size_bytes < head_bytes ||
+        (label.size_bytes - head_bytes) % sizeof(fx_chunk_id) != 0 ||
+        memcmp(data, repository->id, sizeof repository->id) != 0 ||
+        memcmp(
+            data + sizeof repository->id, repository->key_digest, sizeof repository->key_digest) !=
+            0) {
         return false;
     }
-    for (size_t at = sizeof repository->id; at < label.size_bytes; at += sizeof(fx_chunk_id)) {
+    for (size_t at = head_bytes; at < label.size_bytes; at += sizeof(fx_chunk_id)) {
         fx_chunk_id name;
         memcpy(name.bytes, data + at, sizeof name.bytes);
         (void)fx_id_set_add(&repository->loaded, &name);
@@ -149,7 +166,7 @@ static void
 load_copy(fx_repository *repository, const fx_key_list *list)
 {
     FX_BUF_AUTO label;
-    fx_buf_init(&label, (LIST_MAX + 1) * sizeof(fx_chunk_id));
+    fx_buf_init(&label, (LIST_MAX + 2) * sizeof(fx_chunk_id));
     fx_err err = {0};
     fx_id_set listed = {0};
     for (size_t i = 0; i < list->count; i++) {
@@ -279,8 +296,14 @@ rescue_pack(
     uint64_t tail_at = size_bytes - tail_bytes;
     if (fx_store_get(store, store_key, tail_at, tail_bytes, deadline, &tail, err) != FX_OK ||
         fx_object_parse(fx_buf_bytes(&head), fx_buf_bytes(&tail), size_bytes, &object, err) !=
-            FX_OK ||
-        fx_object_unlock(object, repository->key, err) != FX_OK) {
+            FX_OK) {
+        return err->code;
+    }
+    FX_ASSERT(object != NULL);
+    if (!fx_object_has_key(object, repository->key)) {
+        return FX_OK; /* of a scope that is not ours */
+    }
+    if (fx_object_unlock(object, repository->key, err) != FX_OK) {
         return err->code;
     }
     if (object->type != FX_OBJECT_PACK) {

@@ -5,6 +5,7 @@
 
 #include "common/repository/id_set.h"
 #include "common/repository/index.h"
+#include "common/repository/key_object.h"
 #include "common/repository/object.h"
 #include "common/store/store.h"
 
@@ -41,8 +42,12 @@ struct fx_repository {
     uint32_t magic;
     fx_store *store;
     unsigned char id[FX_REPOSITORY_ID_BYTES];
-    const fx_repository_key *key; /* borrowed; NULL: keyless */
-    pthread_mutex_t lock;         /* guards all below */
+    const fx_repository_key *key;              /* borrowed; NULL: keyless */
+    unsigned char key_digest[FX_SHA256_BYTES]; /* of all that can be read with it */
+    bool has_write_scope;   /* the repository has the scope that the key writes to */
+    pthread_mutex_t lock;   /* guards all below */
+    fx_key_names key_names; /* of the key objects, once they were asked for */
+    bool has_key_names;
     fx_index *index;
     fx_id_set loaded;         /* names of index objects that are in the index */
     size_t saved_count;       /* of them, those that the copy on disk holds */
@@ -50,8 +55,8 @@ struct fx_repository {
     char *cache_folder;       /* that it lies in */
     struct fx_bad_index *bad; /* index objects that cannot be read */
     size_t bad_count;
-    bool rescued; /* directories of packs that no index names are in the index */
-    fx_hmac *hmac;
+    bool rescued;    /* directories of packs that no index names are in the index */
+    fx_hmac **hmacs; /* one a scope of the key */
     fx_zip *zip;
     uint64_t use_count;
     fx_open_pack packs[FX_OPEN_PACK_MAX];
@@ -64,8 +69,10 @@ fx_mono fx_repository_deadline(void);
 /* "packs/0a/0a1b…" */
 void fx_pack_key(const unsigned char name[FX_ID_BYTES], char out_key[FX_KEY_TEXT_BYTES]);
 
-/* errors: WRONG_KEY when there is no key */
+/* errors: WRONG_KEY when there is no key to write with */
 FX_MUST_USE fx_code fx_repository_need_key(const fx_repository *repository, fx_err *err);
+/* errors: WRONG_KEY when there is no key that reads anything */
+FX_MUST_USE fx_code fx_repository_need_read(const fx_repository *repository, fx_err *err);
 
 /* Keys of objects, in order. */
 typedef struct fx_key_list {
@@ -77,7 +84,21 @@ FX_MUST_USE fx_code fx_repository_list_keys(
     fx_repository *repository, const char *prefix, fx_key_list *list, fx_err *err);
 void fx_key_list_free(fx_key_list *list);
 
-/* Reads a whole object and unlocks it; `bytes` keeps it. errors: as the store's, DAMAGED */
+/* The id of a chunk in an unlocked pack. With the lock held. */
+void fx_repository_chunk_id(
+    fx_repository *repository, const fx_object *object, fx_bytes content, fx_chunk_id *out_id);
+
+/*
+ * Fails: the object's key is not here. DAMAGED when the repository has no such scope or key
+ * version, so that the head lies; else WRONG_KEY. With the lock held.
+ */
+FX_MUST_USE fx_code
+fx_repository_explain_locked(fx_repository *repository, const fx_object *object, fx_err *err);
+
+/*
+ * Reads a whole object, and unlocks it if its key is here; `bytes` keeps it. errors: as the
+ * store's, DAMAGED
+ */
 FX_MUST_USE fx_code fx_repository_load_object(
     fx_repository *repository,
     const char *store_key,
@@ -86,7 +107,7 @@ FX_MUST_USE fx_code fx_repository_load_object(
     fx_object **out_object,
     fx_err *err);
 
-/* Opens blob `index` of a whole object that is in memory. */
+/* Opens blob `index` of a whole object that is in memory. errors: DAMAGED, WRONG_KEY (locked) */
 FX_MUST_USE fx_code fx_repository_open_blob(
     fx_repository *repository,
     fx_object *object,

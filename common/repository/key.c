@@ -1,199 +1,303 @@
 #include "common/repository/key.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "common/base/file.h"
 #include "common/base/hex.h"
+#include "common/keyring/manage.h"
 
-enum { FILE_MAX_BYTES = 4096, CHECK_BYTES = 8, BODY_MAX_BYTES = 512 };
+static const char first_scope[] = "default";
+static const char first_recipient[] = "file";
 
-static const char form[] = "fortress repository key 1\nscope-private %s\nid-key %s\n";
-
-/* The first bytes of the digest of all that comes before: tells a mistyped key from a wrong one. */
-static void
-check_of(const char *body, char out_hex[2 * CHECK_BYTES + 1])
-{
-    unsigned char digest[FX_SHA256_BYTES];
-    fx_sha256((fx_bytes){body, strlen(body)}, digest);
-    fx_hex_encode((fx_bytes){digest, CHECK_BYTES}, out_hex);
-}
-
-static bool
-write_whole(int fd, fx_bytes content)
-{
-    const char *data = content.data;
-    size_t left_bytes = content.size_bytes;
-    while (left_bytes > 0) {
-        ssize_t put_bytes = write(fd, data, left_bytes);
-        if (put_bytes < 0 && errno != EINTR) {
-            return false;
-        }
-        if (put_bytes > 0) {
-            data += put_bytes;
-            left_bytes -= (size_t)put_bytes;
-        }
-    }
-    return fsync(fd) == 0;
-}
-
-/*
- * Written aside and linked to its name: the name is free or the whole key's, and link(2) replaces
- * nothing, not even a symbolic link that leads nowhere.
+/* ---- opening ------------------------------------------------------------------------------------
  */
+
+static void
+copy_public(const fx_keyring_scope *from, fx_scope_keys *to)
+{
+    to->id = from->id;
+    to->label = from->label;
+    to->state = from->state;
+    memcpy(to->id_check, from->id_check, sizeof to->id_check);
+    to->versions = calloc(from->version_count, sizeof *to->versions);
+    FX_ASSERT(to->versions != NULL);
+    to->version_count = from->version_count;
+    for (size_t i = 0; i < from->version_count; i++) {
+        fx_scope_version *version = &to->versions[i];
+        version->number = from->versions[i].number;
+        version->created = from->versions[i].created;
+        memcpy(version->public_key, from->versions[i].public_key, sizeof version->public_key);
+        memcpy(version->verify_key, from->versions[i].verify_key, sizeof version->verify_key);
+    }
+}
+
 static fx_code
-create_file(const char *path, fx_bytes content, fx_err *err)
+open_versions(
+    const fx_keyring *keyring,
+    fx_opener *opener,
+    const fx_keyring_scope *from,
+    fx_scope_keys *to,
+    fx_err *err)
 {
-    char temporary[PATH_MAX];
-    int length = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    if (length < 0 || (size_t)length >= sizeof temporary) {
-        return fx_fail(err, FX_ERR_INVALID, "could not create key \"%.80s\": too long", path);
+    fx_scope_secret secret;
+    for (size_t i = 0; i < from->version_count; i++) {
+        if (fx_keyring_open_version(keyring, opener, from, &from->versions[i], &secret, err) !=
+            FX_OK) {
+            return err->code;
+        }
+        memcpy(to->versions[i].private_key, secret.box, sizeof secret.box);
+        memcpy(to->versions[i].sign, secret.sign, sizeof secret.sign);
+        memcpy(to->id_key, secret.id_key, sizeof secret.id_key);
     }
-    int fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
-    if (fd < 0) {
-        return fx_fail_errno(err, errno, "could not create key \"%s\"", path);
-    }
-    fx_code code = FX_OK;
-    if (!write_whole(fd, content)) {
-        code = fx_fail_errno(err, errno, "could not write key \"%s\"", path);
-    }
-    (void)close(fd);
-    if (code == FX_OK && link(temporary, path) != 0) {
-        code =
-            errno == EEXIST
-                ? fx_fail(err, FX_ERR_EXISTS, "could not create key \"%s\": the file exists", path)
-                : fx_fail_errno(err, errno, "could not create key \"%s\"", path);
-    }
-    (void)unlink(temporary);
-    return code == FX_OK ? fx_file_sync_parent(path, err) : code;
+    fx_wipe(&secret, sizeof secret);
+    return FX_OK;
 }
 
-fx_code
-fx_repository_key_create(const char *path, fx_err *err)
+static void
+open_scope(
+    const fx_keyring *keyring, fx_opener *opener, const fx_keyring_scope *from, fx_scope_keys *to)
 {
-    unsigned char keys[2][FX_KEY_BYTES];
-    char hex[2][2 * FX_KEY_BYTES + 1];
-    for (size_t i = 0; i < 2; i++) {
-        fx_crypto_random(keys[i], sizeof keys[i]);
-        fx_hex_encode((fx_bytes){keys[i], sizeof keys[i]}, hex[i]);
+    copy_public(from, to);
+    switch (from->state) {
+    case FX_SCOPE_LIVE:
+        to->can_read = open_versions(keyring, opener, from, to, &to->reason) == FX_OK;
+        to->can_write = to->can_read;
+        break;
+    case FX_SCOPE_WRITE_ONLY:
+        memcpy(to->id_key, from->id_key, sizeof to->id_key);
+        to->can_write = true;
+        break;
+    case FX_SCOPE_ERASING:
+    case FX_SCOPE_ERASED:
+        fx_ignore(
+            fx_fail(
+                &to->reason,
+                FX_ERR_WRONG_KEY,
+                "could not use scope \"%s\": its keys were erased",
+                from->label.text),
+            "kept for whoever asks for the scope");
+        break;
     }
-    char body[BODY_MAX_BYTES];
-    char check[2 * CHECK_BYTES + 1];
-    (void)snprintf(body, sizeof body, form, hex[0], hex[1]);
-    check_of(body, check);
-    size_t used = strlen(body);
-    (void)snprintf(body + used, sizeof body - used, "check %s\n", check);
-
-    fx_code code = create_file(path, (fx_bytes){body, strlen(body)}, err);
-    fx_wipe(keys, sizeof keys);
-    fx_wipe(hex, sizeof hex);
-    fx_wipe(body, sizeof body);
-    return code;
 }
 
-/* The rest of the line after "name ", in `room`; NULL if the line is another. */
-static const char *
-take_line(const char *text, const char *name, char *room, size_t room_bytes)
+/* Writing goes to the first scope that can be written to. */
+static fx_code
+choose_scope(fx_repository_key *key, fx_err *err)
 {
-    size_t name_bytes = strlen(name);
-    if (strncmp(text, name, name_bytes) != 0) {
-        return NULL;
-    }
-    const char *end = strchr(text, '\n');
-    if (end == NULL || (size_t)(end - text) < name_bytes) {
-        return NULL;
-    }
-    size_t value_bytes = (size_t)(end - text) - name_bytes;
-    if (value_bytes >= room_bytes) {
-        return NULL;
-    }
-    memcpy(room, text + name_bytes, value_bytes);
-    room[value_bytes] = '\0';
-    return end + 1;
-}
-
-fx_code
-fx_repository_key_parse(const char *text, fx_repository_key *out_key, fx_err *err)
-{
-    char value[2][2 * FX_KEY_BYTES + 1] = {0};
-    char check[2 * CHECK_BYTES + 1] = "";
-    char expected[2 * CHECK_BYTES + 1] = "";
-    char none[1];
-    char body[BODY_MAX_BYTES] = "";
-    fx_repository_key key = {0};
-    fx_code code = FX_OK;
-    const char *at = take_line(text, "fortress repository key 1", none, sizeof none);
-    at = at == NULL ? NULL : take_line(at, "scope-private ", value[0], sizeof value[0]);
-    at = at == NULL ? NULL : take_line(at, "id-key ", value[1], sizeof value[1]);
-    at = at == NULL ? NULL : take_line(at, "check ", check, sizeof check);
-    if (at == NULL || *at != '\0' ||
-        fx_hex_decode(value[0], key.scope_private, sizeof key.scope_private, err) != FX_OK ||
-        fx_hex_decode(value[1], key.id_key, sizeof key.id_key, err) != FX_OK) {
-        code = fx_fail(err, FX_ERR_INVALID, "could not read the key: not a repository key file");
-    } else {
-        (void)snprintf(body, sizeof body, form, value[0], value[1]);
-        check_of(body, expected);
-        if (strcmp(check, expected) != 0) {
-            code =
-                fx_fail(err, FX_ERR_INVALID, "could not read the key: a character of it is wrong");
+    const fx_err *reason = NULL;
+    for (size_t i = 0; i < key->scope_count; i++) {
+        const fx_scope_keys *scope = &key->scopes[i];
+        if (scope->can_write) {
+            key->write_scope = i;
+            return FX_OK;
+        }
+        if (reason == NULL || scope->state == FX_SCOPE_LIVE) {
+            reason = &scope->reason;
         }
     }
-    if (code == FX_OK) {
-        fx_box_public(key.scope_private, key.scope_public);
-        *out_key = key;
+    if (reason == NULL) {
+        return fx_fail(err, FX_ERR_WRONG_KEY, "could not use the key file: it has no scope");
     }
-    fx_wipe(body, sizeof body);
-    fx_wipe(value, sizeof value);
-    fx_wipe(&key, sizeof key);
-    return code;
+    *err = *reason;
+    return err->code;
+}
+
+fx_code
+fx_repository_key_of(
+    const fx_keyring *keyring, fx_opener *opener, fx_repository_key **out_key, fx_err *err)
+{
+    FX_AUTO(fx_repository_key) key = calloc(1, sizeof *key);
+    FX_ASSERT(key != NULL);
+    key->keyring = keyring;
+    key->scopes = calloc(keyring->scope_count + 1, sizeof *key->scopes);
+    FX_ASSERT(key->scopes != NULL);
+    for (size_t i = 0; i < keyring->scope_count; i++) {
+        open_scope(keyring, opener, &keyring->scopes[i], &key->scopes[i]);
+        key->scope_count++;
+    }
+    if (choose_scope(key, err) != FX_OK) {
+        return err->code;
+    }
+    *out_key = FX_TAKE(key);
+    return FX_OK;
 }
 
 fx_code
 fx_repository_key_load(const char *path, fx_repository_key **out_key, fx_err *err)
 {
-    struct stat info;
-    if (stat(path, &info) != 0) {
-        return fx_fail_errno(err, errno, "could not open key file \"%s\"", path);
+    FX_AUTO(fx_keyring) keyring = NULL;
+    FX_AUTO(fx_opener) opener = fx_opener_new();
+    fx_repository_key *key = NULL;
+    if (fx_keyring_load(path, &keyring, err) != FX_OK) {
+        return err->code;
     }
-    if ((info.st_mode & 077) != 0) {
-        return fx_fail(
-            err,
-            FX_ERR_DENIED,
-            "could not use key file \"%s\": others than its owner may read it; chmod 600 it",
-            path);
+    FX_ASSERT(keyring != NULL);
+    if (fx_repository_key_of(keyring, opener, &key, err) != FX_OK) {
+        return fx_err_wrap(err, "opening key file \"%.150s\"", path);
     }
-    FX_BUF_AUTO text;
-    fx_buf_init(&text, FILE_MAX_BYTES);
-    if (fx_file_read(path, &text, err) != FX_OK) {
-        if (text.data != NULL) {
-            fx_wipe(text.data, text.size_bytes);
-        }
-        return fx_err_wrap(err, "reading the key file");
-    }
-    fx_repository_key *key = calloc(1, sizeof *key);
     FX_ASSERT(key != NULL);
-    fx_code code = fx_repository_key_parse(fx_buf_text(&text), key, err);
-    if (text.data != NULL) {
-        fx_wipe(text.data, text.size_bytes);
-    }
-    if (code != FX_OK) {
-        fx_repository_key_free(key);
-        return fx_err_wrap(err, "reading key file \"%s\"", path);
-    }
+    key->own = FX_TAKE(keyring);
     *out_key = key;
     return FX_OK;
+}
+
+fx_code
+fx_repository_key_create(const char *path, fx_err *err)
+{
+    FX_AUTO(fx_keyring) keyring = fx_keyring_new();
+    FX_AUTO(fx_opener) opener = fx_opener_new();
+    fx_recipient plain = {.label = fx_name_of(first_recipient), .kind = FX_RECIPIENT_PLAIN};
+    fx_name label = fx_name_of(first_scope);
+    (void)fx_keyring_add_recipient(keyring, &plain);
+    if (fx_keyring_create_scope(keyring, opener, &label, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_keyring_create(path, keyring, err);
 }
 
 void
 fx_repository_key_free(fx_repository_key *key)
 {
-    if (key != NULL) {
-        fx_wipe(key, sizeof *key);
-        free(key);
+    if (key == NULL) {
+        return;
     }
+    for (size_t i = 0; i < key->scope_count; i++) {
+        fx_scope_keys *scope = &key->scopes[i];
+        fx_wipe(scope->versions, scope->version_count * sizeof *scope->versions);
+        free(scope->versions);
+    }
+    fx_wipe(key->scopes, key->scope_count * sizeof *key->scopes);
+    free(key->scopes);
+    fx_keyring_free(key->own);
+    free(key);
+}
+
+/* ---- asking -------------------------------------------------------------------------------------
+ */
+
+const fx_scope_keys *
+fx_repository_key_scope(const fx_repository_key *key, const fx_scope_id *id)
+{
+    for (size_t i = 0; i < key->scope_count; i++) {
+        if (memcmp(&key->scopes[i].id, id, sizeof *id) == 0) {
+            return &key->scopes[i];
+        }
+    }
+    return NULL;
+}
+
+const fx_scope_keys *
+fx_repository_key_writes(const fx_repository_key *key)
+{
+    FX_ASSERT(key->write_scope < key->scope_count);
+    return &key->scopes[key->write_scope];
+}
+
+const unsigned char *
+fx_repository_key_id_key(const fx_repository_key *key)
+{
+    return fx_repository_key_writes(key)->id_key;
+}
+
+bool
+fx_repository_key_can_read(const fx_repository_key *key)
+{
+    return fx_repository_key_writes(key)->can_read;
+}
+
+fx_code
+fx_repository_key_select(fx_repository_key *key, const char *which, fx_err *err)
+{
+    size_t found = key->scope_count;
+    for (size_t i = 0; i < key->scope_count; i++) {
+        char hex[FX_SCOPE_ID_TEXT_BYTES];
+        fx_scope_id_format(&key->scopes[i].id, hex);
+        bool is_named = strcmp(key->scopes[i].label.text, which) == 0;
+        if (is_named || (found == key->scope_count && strcmp(hex, which) == 0)) {
+            found = i;
+        }
+    }
+    if (found == key->scope_count) {
+        return fx_fail(
+            err,
+            FX_ERR_NOT_FOUND,
+            "could not choose scope \"%.80s\": the key file has none of that name",
+            which);
+    }
+    if (!key->scopes[found].can_write) {
+        *err = key->scopes[found].reason;
+        return err->code;
+    }
+    key->write_scope = found;
+    return FX_OK;
+}
+
+/* ---- signing ------------------------------------------------------------------------------------
+ */
+
+/* SHA-256(use ‖ 0 ‖ statement): a statement of one use is none of another. */
+static void
+digest_of(const char *use, fx_bytes statement, unsigned char out_digest[FX_SHA256_BYTES])
+{
+    FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();
+    fx_sha256_stream_add(stream, (fx_bytes){use, strlen(use) + 1});
+    fx_sha256_stream_add(stream, statement);
+    fx_sha256_stream_finish(stream, out_digest);
+}
+
+void
+fx_statement_sign(
+    const unsigned char sign[FX_SIGN_KEY_BYTES],
+    const char *use,
+    fx_bytes statement,
+    unsigned char out_signature[FX_SIGN_BYTES])
+{
+    FX_AUTO(fx_sign_key) key = fx_sign_key_of(sign);
+    unsigned char digest[FX_SHA256_BYTES];
+    digest_of(use, statement, digest);
+    fx_sign(key, (fx_bytes){digest, sizeof digest}, out_signature);
+}
+
+bool
+fx_statement_check(
+    const unsigned char verify_key[FX_SIGN_KEY_BYTES],
+    const char *use,
+    fx_bytes statement,
+    const unsigned char signature[FX_SIGN_BYTES])
+{
+    FX_AUTO(fx_verify_key) key = fx_verify_key_of(verify_key);
+    unsigned char digest[FX_SHA256_BYTES];
+    digest_of(use, statement, digest);
+    return fx_verify(key, (fx_bytes){digest, sizeof digest}, signature);
+}
+
+fx_code
+fx_scope_sign(
+    const fx_scope_keys *scope,
+    const char *use,
+    fx_bytes statement,
+    unsigned char out_signature[FX_SIGN_BYTES],
+    fx_err *err)
+{
+    if (!scope->can_read) {
+        return fx_fail(
+            err,
+            FX_ERR_WRONG_KEY,
+            "could not sign for scope \"%s\": the key file holds no private key of it",
+            scope->label.text);
+    }
+    const fx_scope_version *version = &scope->versions[scope->version_count - 1];
+    fx_statement_sign(version->sign, use, statement, out_signature);
+    return FX_OK;
+}
+
+bool
+fx_scope_check(
+    const fx_scope_keys *scope,
+    uint32_t version,
+    const char *use,
+    fx_bytes statement,
+    const unsigned char signature[FX_SIGN_BYTES])
+{
+    return version >= 1 && version <= scope->version_count &&
+           fx_statement_check(scope->versions[version - 1].verify_key, use, statement, signature);
 }

@@ -4,8 +4,8 @@
 
 #include "common/base/secret.h"
 
-enum { SALT_AT = 16, SEALED_AT = 48, PLAIN_SIZE_AT = 128, RESERVED_AT = 132, BOUND_BYTES = 76 };
-enum { DIRECTORY_BOUND_BYTES = 68 };
+enum { SALT_AT = 16, SEALED_AT = 48, PLAIN_SIZE_AT = 128, SCOPE_AT = 132 };
+enum { KEY_VERSION_AT = 140, BOUND_BYTES = 76, DIRECTORY_BOUND_BYTES = 68 };
 
 static const char object_magic[8] = "FORTRESS";
 /* The nonce of the directory's seal: above every blob's. */
@@ -34,12 +34,17 @@ fx_code
 fx_session_begin(const fx_repository_key *key, fx_session *out_session, fx_err *err)
 {
     fx_session session;
+    const fx_scope_keys *scope = fx_repository_key_writes(key);
+    const fx_scope_version *version = &scope->versions[scope->version_count - 1];
+    FX_ASSERT(scope->can_write);
+    session.scope = scope->id;
+    session.key_version = version->number;
     fx_crypto_random(session.key, sizeof session.key);
-    memcpy(session.id_key, key->id_key, sizeof session.id_key);
+    memcpy(session.id_key, scope->id_key, sizeof session.id_key);
     FX_BUF_AUTO sealed;
     fx_buf_init(&sealed, sizeof session.sealed);
     fx_bytes plain = {session.key, sizeof session.key};
-    if (fx_box_seal(key->scope_public, session_use, plain, &sealed, err) != FX_OK) {
+    if (fx_box_seal(version->public_key, session_use, plain, &sealed, err) != FX_OK) {
         return fx_err_wrap(err, "sealing a session key");
     }
     FX_ASSERT(sealed.size_bytes == sizeof session.sealed);
@@ -130,6 +135,8 @@ fx_object_begin(
     fx_crypto_random(head + SALT_AT, 32);
     memcpy(head + SEALED_AT, session->sealed, sizeof session->sealed);
     put_u32(head + PLAIN_SIZE_AT, (uint32_t)plain.size_bytes);
+    memcpy(head + SCOPE_AT, session->scope.bytes, sizeof session->scope.bytes);
+    put_u32(head + KEY_VERSION_AT, session->key_version);
     derive_object_key(session->key, session->id_key, head + SALT_AT, writer->key);
     if (writer->aead == NULL) {
         writer->aead = fx_aead_new(writer->key);
@@ -305,7 +312,6 @@ fx_object_tail_size(fx_bytes foot, uint64_t *out_tail_bytes, fx_err *err)
 static fx_code
 parse_head(fx_bytes head, uint64_t size_bytes, fx_object *object, fx_err *err)
 {
-    static const unsigned char zeros[FX_OBJECT_HEAD_BYTES - RESERVED_AT];
     const unsigned char *data = head.data;
     if (head.size_bytes < FX_OBJECT_HEAD_BYTES || size_bytes < FX_OBJECT_HEAD_BYTES) {
         return damaged(err, "it is too short");
@@ -324,8 +330,7 @@ parse_head(fx_bytes head, uint64_t size_bytes, fx_object *object, fx_err *err)
     }
     uint32_t type = get_u32(data + 12);
     uint32_t plain_bytes = get_u32(data + PLAIN_SIZE_AT);
-    if (type < FX_OBJECT_PACK || type > FX_OBJECT_STREAM ||
-        memcmp(data + RESERVED_AT, zeros, sizeof zeros) != 0 ||
+    if (type < FX_OBJECT_PACK || type > FX_OBJECT_STREAM || get_u32(data + KEY_VERSION_AT) == 0 ||
         plain_bytes > FX_OBJECT_PLAIN_MAX_BYTES ||
         head.size_bytes < FX_OBJECT_HEAD_BYTES + (size_t)plain_bytes) {
         return damaged(err, "its head is malformed");
@@ -333,6 +338,8 @@ parse_head(fx_bytes head, uint64_t size_bytes, fx_object *object, fx_err *err)
     object->type = (fx_object_type)type;
     memcpy(object->salt, data + SALT_AT, sizeof object->salt);
     memcpy(object->sealed, data + SEALED_AT, sizeof object->sealed);
+    memcpy(object->scope.bytes, data + SCOPE_AT, sizeof object->scope.bytes);
+    object->key_version = get_u32(data + KEY_VERSION_AT);
     object->plain = malloc(plain_bytes + 1);
     FX_ASSERT(object->plain != NULL);
     memcpy(object->plain, data + FX_OBJECT_HEAD_BYTES, plain_bytes);
@@ -405,20 +412,69 @@ fx_object_free(fx_object *object)
     free(object);
 }
 
+bool
+fx_object_has_key(const fx_object *object, const fx_repository_key *key)
+{
+    const fx_scope_keys *scope = fx_repository_key_scope(key, &object->scope);
+    return scope != NULL && scope->can_read && object->key_version <= scope->version_count;
+}
+
+fx_code
+fx_object_explain_locked(const fx_object *object, const fx_repository_key *key, fx_err *err)
+{
+    const fx_scope_keys *scope = fx_repository_key_scope(key, &object->scope);
+    char hex[FX_SCOPE_ID_TEXT_BYTES];
+    fx_scope_id_format(&object->scope, hex);
+    if (scope == NULL) {
+        return fx_fail(
+            err,
+            FX_ERR_WRONG_KEY,
+            "could not open the object: it is of scope %s, which the key file does not have",
+            hex);
+    }
+    if (scope->reason.code != FX_OK) {
+        *err = scope->reason;
+        return err->code;
+    }
+    if (!scope->can_read) {
+        return fx_fail(
+            err,
+            FX_ERR_WRONG_KEY,
+            "could not open the object: the key file can only write to scope \"%s\"; use one that "
+            "holds its private key",
+            scope->label.text);
+    }
+    return fx_fail(
+        err,
+        FX_ERR_WRONG_KEY,
+        "could not open the object: it needs key version %u of scope \"%s\", the key file has up "
+        "to "
+        "%zu; the scope was rotated with another copy of it",
+        object->key_version,
+        scope->label.text,
+        scope->version_count);
+}
+
 fx_code
 fx_object_unlock(fx_object *object, const fx_repository_key *key, fx_err *err)
 {
     FX_BUF_AUTO session;
     fx_buf_init(&session, FX_KEY_BYTES);
     fx_bytes sealed = {object->sealed, sizeof object->sealed};
-    if (fx_box_open(key->scope_private, session_use, sealed, &session, err) != FX_OK ||
+    const fx_scope_keys *scope = fx_repository_key_scope(key, &object->scope);
+    if (!fx_object_has_key(object, key)) {
+        return fx_object_explain_locked(object, key, err);
+    }
+    const fx_scope_version *version = &scope->versions[object->key_version - 1];
+    if (fx_box_open(version->private_key, session_use, sealed, &session, err) != FX_OK ||
         session.size_bytes != FX_KEY_BYTES) {
         return damaged(err, "its sealed key does not open");
     }
     fx_aead_free(object->aead);
     unsigned char object_key[FX_KEY_BYTES];
-    derive_object_key(session.data, key->id_key, object->salt, object_key);
+    derive_object_key(session.data, scope->id_key, object->salt, object_key);
     object->aead = fx_aead_new(object_key);
+    object->scope_keys = scope;
     fx_wipe(object_key, sizeof object_key);
     fx_wipe(session.data, session.size_bytes);
     unsigned char bound[DIRECTORY_BOUND_BYTES];

@@ -32,6 +32,8 @@ typedef struct fx_session {
     unsigned char key[FX_KEY_BYTES];
     unsigned char id_key[FX_KEY_BYTES];
     unsigned char sealed[FX_OBJECT_SEALED_KEY_BYTES];
+    fx_scope_id scope;
+    uint32_t key_version;
 } fx_session;
 FX_MUST_USE fx_code
 fx_session_begin(const fx_repository_key *key, fx_session *out_session, fx_err *err);
@@ -130,6 +132,8 @@ typedef struct fx_object {
     uint32_t version;
     unsigned char salt[32];
     unsigned char sealed[FX_OBJECT_SEALED_KEY_BYTES];
+    fx_scope_id scope;
+    uint32_t key_version;
     unsigned char head_digest[FX_SHA256_BYTES];
     unsigned char *plain;
     size_t plain_bytes;
@@ -137,7 +141,8 @@ typedef struct fx_object {
     uint32_t blob_count;
     unsigned char directory_digest[FX_SHA256_BYTES];
     unsigned char directory_tag[FX_AEAD_TAG_BYTES];
-    fx_aead *aead; /* once unlocked */
+    fx_aead *aead;                   /* once unlocked */
+    const fx_scope_keys *scope_keys; /* likewise: borrowed of the key */
 } fx_object;
 
 /*
@@ -152,9 +157,15 @@ FX_DEFINE_AUTO(fx_object);
 /* How many of the last bytes the directory and foot take. errors: DAMAGED */
 FX_MUST_USE fx_code fx_object_tail_size(fx_bytes foot, uint64_t *out_tail_bytes, fx_err *err);
 
+/* Is the private key for it here? */
+bool fx_object_has_key(const fx_object *object, const fx_repository_key *key);
+/* Fails with WRONG_KEY, saying why it is not. */
+FX_MUST_USE fx_code
+fx_object_explain_locked(const fx_object *object, const fx_repository_key *key, fx_err *err);
+
 /*
  * Also checks that the directory is the one that was written, whole: no blob is left out.
- * errors: DAMAGED: `key` is the repository's, so that the sealed key itself must be at fault
+ * errors: DAMAGED; WRONG_KEY where its key is not here
  */
 FX_MUST_USE fx_code fx_object_unlock(fx_object *object, const fx_repository_key *key, fx_err *err);
 

@@ -49,8 +49,14 @@ load_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx
     fx_buf_init(&tail, 0);
     if (read_pack_ends(repository, &pack, store_key, &head, &tail, err) != FX_OK ||
         fx_object_parse(fx_buf_bytes(&head), fx_buf_bytes(&tail), pack.size_bytes, &object, err) !=
-            FX_OK ||
-        fx_object_unlock(object, repository->key, err) != FX_OK) {
+            FX_OK) {
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    FX_ASSERT(object != NULL);
+    fx_code code = fx_object_has_key(object, repository->key)
+                       ? fx_object_unlock(object, repository->key, err)
+                       : fx_repository_explain_locked(repository, object, err);
+    if (code != FX_OK) {
         return fx_err_wrap(err, "reading \"%s\"", store_key);
     }
     if (object->blob_count != pack.blob_count) {
@@ -175,10 +181,11 @@ read_copy(fx_repository *repository, const fx_index_entry *entry, fx_buf *out_co
         return fx_err_wrap(err, "reading \"%s\"", store_key);
     }
     fx_chunk_id id;
-    fx_hmac_sha256(
-        repository->hmac,
+    fx_repository_chunk_id(
+        repository,
+        object,
         (fx_bytes){out_content->data + before_bytes, out_content->size_bytes - before_bytes},
-        id.bytes);
+        &id);
     if (memcmp(id.bytes, entry->id.bytes, FX_ID_BYTES) != 0) {
         out_content->size_bytes = before_bytes;
         return fx_fail(
@@ -226,7 +233,7 @@ fx_code
 fx_repository_read_chunk(
     fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
 {
-    if (fx_repository_need_key(repository, err) != FX_OK) {
+    if (fx_repository_need_read(repository, err) != FX_OK) {
         return err->code;
     }
     (void)pthread_mutex_lock(&repository->lock);

@@ -52,7 +52,72 @@ fx_repository_need_key(const fx_repository *repository, fx_err *err)
     if (repository->key == NULL) {
         return fx_fail(err, FX_ERR_WRONG_KEY, "could not do this without the repository's key");
     }
+    if (!repository->has_write_scope) {
+        return fx_fail(
+            err,
+            FX_ERR_WRONG_KEY,
+            "could not write: the repository does not have scope \"%s\"; choose another, or have "
+            "\"scope create\" publish it",
+            fx_repository_key_writes(repository->key)->label.text);
+    }
     return FX_OK;
+}
+
+fx_code
+fx_repository_need_read(const fx_repository *repository, fx_err *err)
+{
+    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    if (repository->key == NULL) {
+        return fx_fail(err, FX_ERR_WRONG_KEY, "could not do this without the repository's key");
+    }
+    for (size_t i = 0; i < repository->key->scope_count; i++) {
+        if (repository->key->scopes[i].can_read) {
+            return FX_OK;
+        }
+    }
+    return fx_fail(
+        err,
+        FX_ERR_WRONG_KEY,
+        "could not read: the key file can only write; use one that holds private keys");
+}
+
+void
+fx_repository_chunk_id(
+    fx_repository *repository, const fx_object *object, fx_bytes content, fx_chunk_id *out_id)
+{
+    FX_ASSERT(object->scope_keys != NULL);
+    size_t number = (size_t)(object->scope_keys - repository->key->scopes);
+    FX_ASSERT(number < repository->key->scope_count);
+    if (repository->hmacs[number] == NULL) {
+        repository->hmacs[number] = fx_hmac_new(object->scope_keys->id_key);
+    }
+    fx_hmac_sha256(repository->hmacs[number], content, out_id->bytes);
+}
+
+fx_code
+fx_repository_explain_locked(fx_repository *repository, const fx_object *object, fx_err *err)
+{
+    if (repository->key == NULL) {
+        return fx_repository_need_key(repository, err);
+    }
+    if (!repository->has_key_names &&
+        fx_key_names_list(repository->store, "keys/", &repository->key_names, err) != FX_OK) {
+        return err->code;
+    }
+    repository->has_key_names = true;
+    bool is_known = false;
+    for (size_t i = 0; i < repository->key_names.count; i++) {
+        const fx_key_name *name = &repository->key_names.items[i];
+        is_known = is_known || (memcmp(&name->scope, &object->scope, sizeof name->scope) == 0 &&
+                                name->version == object->key_version);
+    }
+    if (!is_known) {
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not read the object: it names a key that the repository does not have");
+    }
+    return fx_object_explain_locked(object, repository->key, err);
 }
 
 /* ---- the object "config"
@@ -60,16 +125,13 @@ fx_repository_need_key(const fx_repository *repository, fx_err *err)
 
 /* Magic, version, message, digest of all before. */
 static fx_code
-encode_config(const fx_repository_key *key, fx_buf *out, fx_err *err)
+encode_config(fx_buf *out, fx_err *err)
 {
     unsigned char id[FX_REPOSITORY_ID_BYTES];
-    unsigned char public_key[FX_BOX_KEY_BYTES];
     fx_crypto_random(id, sizeof id);
-    memcpy(public_key, key->scope_public, sizeof public_key);
     Fortress__Repository__Config config;
     fortress__repository__config__init(&config);
     config.repository_id = (ProtobufCBinaryData){sizeof id, id};
-    config.scope_public = (ProtobufCBinaryData){sizeof public_key, public_key};
     config.created_wall_ns = fx_clock_wall().ns;
 
     unsigned char head[CONFIG_HEAD_BYTES] = {0};
@@ -87,13 +149,8 @@ encode_config(const fx_repository_key *key, fx_buf *out, fx_err *err)
     return fx_buf_append(out, digest, sizeof digest, err);
 }
 
-typedef struct config_content {
-    unsigned char id[FX_REPOSITORY_ID_BYTES];
-    unsigned char scope_public[FX_BOX_KEY_BYTES];
-} config_content;
-
 static fx_code
-decode_config(const fx_buf *bytes, config_content *out_content, fx_err *err)
+decode_config(const fx_buf *bytes, unsigned char out_id[FX_REPOSITORY_ID_BYTES], fx_err *err)
 {
     unsigned char digest[FX_SHA256_BYTES];
     size_t least_bytes = CONFIG_HEAD_BYTES + sizeof digest;
@@ -117,11 +174,9 @@ decode_config(const fx_buf *bytes, config_content *out_content, fx_err *err)
     }
     Fortress__Repository__Config *config = fortress__repository__config__unpack(
         NULL, body_bytes - CONFIG_HEAD_BYTES, bytes->data + CONFIG_HEAD_BYTES);
-    bool valid = config != NULL && config->scope_public.len == FX_BOX_KEY_BYTES &&
-                 config->repository_id.len == FX_REPOSITORY_ID_BYTES;
+    bool valid = config != NULL && config->repository_id.len == FX_REPOSITORY_ID_BYTES;
     if (valid) {
-        memcpy(out_content->id, config->repository_id.data, FX_REPOSITORY_ID_BYTES);
-        memcpy(out_content->scope_public, config->scope_public.data, FX_BOX_KEY_BYTES);
+        memcpy(out_id, config->repository_id.data, FX_REPOSITORY_ID_BYTES);
     }
     if (config != NULL) {
         fortress__repository__config__free_unpacked(config, NULL);
@@ -130,14 +185,39 @@ decode_config(const fx_buf *bytes, config_content *out_content, fx_err *err)
                  : fx_fail(err, FX_ERR_DAMAGED, "could not read \"config\": it is malformed");
 }
 
+static fx_code
+check_absent(fx_store *store, const char *url, fx_err *err)
+{
+    uint64_t size_bytes = 0;
+    fx_err reason = {0};
+    fx_code code = fx_store_stat(store, config_key, fx_repository_deadline(), &size_bytes, &reason);
+    if (code == FX_OK) {
+        return fx_fail(
+            err, FX_ERR_EXISTS, "could not create a repository: there is one at \"%.150s\"", url);
+    }
+    if (code != FX_ERR_NOT_FOUND) {
+        *err = reason;
+        return code;
+    }
+    return FX_OK;
+}
+
+/* The key objects first: with the config the repository exists. */
 fx_code
 fx_repository_create(const char *url, const fx_repository_key *key, fx_err *err)
 {
     FX_AUTO(fx_store) store = NULL;
     FX_BUF_AUTO config;
     fx_buf_init(&config, CONFIG_MAX_BYTES);
+    if (!fx_repository_key_can_read(key)) {
+        return fx_fail(
+            err,
+            FX_ERR_WRONG_KEY,
+            "could not create a repository: the key file can only write to one");
+    }
     if (fx_store_open(url, &store, err) != FX_OK || fx_store_prepare(store, err) != FX_OK ||
-        encode_config(key, &config, err) != FX_OK) {
+        check_absent(store, url, err) != FX_OK || fx_publish_keys(store, key, err) != FX_OK ||
+        encode_config(&config, err) != FX_OK) {
         return err->code;
     }
     fx_mono deadline = fx_repository_deadline();
@@ -164,20 +244,31 @@ check_config(fx_repository *repository, const char *url, fx_err *err)
             "could not open a repository: there is none at \"%.100s\"; make one with repo init",
             url);
     }
-    config_content config;
-    if (code != FX_OK || decode_config(&bytes, &config, err) != FX_OK) {
+    if (code != FX_OK || decode_config(&bytes, repository->id, err) != FX_OK) {
         return fx_err_wrap(err, "opening the repository \"%.150s\"", url);
     }
-    memcpy(repository->id, config.id, sizeof repository->id);
     if (repository->key != NULL &&
-        memcmp(config.scope_public, repository->key->scope_public, FX_BOX_KEY_BYTES) != 0) {
-        return fx_fail(
-            err,
-            FX_ERR_WRONG_KEY,
-            "could not open the repository \"%.100s\": the key is another repository's",
-            url);
+        fx_check_keys(repository->store, repository->key, &repository->has_write_scope, err) !=
+            FX_OK) {
+        return fx_err_wrap(err, "opening the repository \"%.150s\"", url);
     }
     return FX_OK;
+}
+
+/* Tells sets of keys apart that open different objects. */
+static void
+digest_keys(const fx_repository_key *key, unsigned char out_digest[FX_SHA256_BYTES])
+{
+    FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();
+    for (size_t i = 0; i < key->scope_count; i++) {
+        const fx_scope_keys *scope = &key->scopes[i];
+        for (size_t j = 0; scope->can_read && j < scope->version_count; j++) {
+            const fx_scope_version *version = &scope->versions[j];
+            fx_sha256_stream_add(
+                stream, (fx_bytes){version->public_key, sizeof version->public_key});
+        }
+    }
+    fx_sha256_stream_finish(stream, out_digest);
 }
 
 fx_code
@@ -196,7 +287,9 @@ fx_repository_open(
     repository->zip = fx_zip_new();
     repository->index = fx_index_new(NULL);
     if (key != NULL) {
-        repository->hmac = fx_hmac_new(key->id_key);
+        digest_keys(key, repository->key_digest);
+        repository->hmacs = calloc(key->scope_count, sizeof(fx_hmac *));
+        FX_ASSERT(repository->hmacs != NULL);
     }
     if (fx_store_open(url, &repository->store, err) != FX_OK ||
         check_config(repository, url, err) != FX_OK) {
@@ -227,7 +320,11 @@ fx_repository_free(fx_repository *repository)
     }
     free(repository->bad);
     fx_index_free(repository->index);
-    fx_hmac_free(repository->hmac);
+    for (size_t i = 0; repository->hmacs != NULL && i < repository->key->scope_count; i++) {
+        fx_hmac_free(repository->hmacs[i]);
+    }
+    free(repository->hmacs);
+    fx_key_names_free(&repository->key_names);
     fx_zip_free(repository->zip);
     fx_store_free(repository->store);
     (void)pthread_mutex_destroy(&repository->lock);
@@ -262,7 +359,8 @@ fx_repository_load_object(
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not read \"%s\": it is of another kind", store_key);
     }
-    if (repository->key != NULL && fx_object_unlock(object, repository->key, err) != FX_OK) {
+    if (repository->key != NULL && fx_object_has_key(object, repository->key) &&
+        fx_object_unlock(object, repository->key, err) != FX_OK) {
         return fx_err_wrap(err, "reading \"%s\"", store_key);
     }
     *out_object = FX_TAKE(object);
@@ -278,6 +376,9 @@ fx_repository_open_blob(
     fx_buf *out,
     fx_err *err)
 {
+    if (object->aead == NULL) {
+        return fx_repository_explain_locked(repository, object, err);
+    }
     const fx_blob *blob = &object->blobs[index];
     fx_bytes stored = {bytes->data + blob->offset, blob->stored_bytes};
     return fx_object_open_blob(object, repository->zip, index, stored, out, err);
@@ -350,6 +451,7 @@ decode_header(const fx_object *object, const char *store_key, fx_snapshot *out, 
         return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": its header is bad", store_key);
     }
     set_text(snapshot.id, sizeof snapshot.id, strrchr(store_key, '/') + 1);
+    fx_scope_id_format(&object->scope, snapshot.scope);
     set_text(snapshot.source, sizeof snapshot.source, header->source);
     set_text(snapshot.kind, sizeof snapshot.kind, header->kind);
     set_text(snapshot.note, sizeof snapshot.note, header->note);
@@ -394,9 +496,13 @@ read_snapshot(
         return err->code;
     }
     if (object->blob_count != 1 ||
-        fx_repository_open_blob(repository, object, &bytes, 0, &root, err) != FX_OK ||
-        root.size_bytes != FX_ID_BYTES) {
+        (object->aead != NULL &&
+         (fx_repository_open_blob(repository, object, &bytes, 0, &root, err) != FX_OK ||
+          root.size_bytes != FX_ID_BYTES))) {
         return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": its root is bad", store_key);
+    }
+    if (object->aead == NULL) {
+        return fx_repository_explain_locked(repository, object, err);
     }
     memcpy(out_root->bytes, root.data, FX_ID_BYTES);
     return FX_OK;
@@ -536,12 +642,47 @@ fx_repository_snapshot_root(
 {
     char store_key[FX_KEY_TEXT_BYTES];
     fx_snapshot ignored;
-    if (fx_repository_need_key(repository, err) != FX_OK) {
+    if (fx_repository_need_read(repository, err) != FX_OK) {
         return err->code;
     }
     (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
     (void)pthread_mutex_lock(&repository->lock);
     fx_code code = read_snapshot(repository, store_key, &ignored, out_root, err);
     (void)pthread_mutex_unlock(&repository->lock);
+    return code;
+}
+
+fx_code
+fx_repository_find_parent(
+    fx_repository *repository,
+    const char *source,
+    const char *host,
+    fx_snapshot *out_parent,
+    fx_chunk_id *out_root,
+    fx_err *err)
+{
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 0;
+    char scope[FX_SCOPE_ID_TEXT_BYTES];
+    if (fx_repository_need_key(repository, err) != FX_OK ||
+        fx_repository_list(repository, &list, &unreadable_count, err) != FX_OK) {
+        return err->code;
+    }
+    fx_scope_id_format(&fx_repository_key_writes(repository->key)->id, scope);
+    const fx_snapshot *found = NULL;
+    for (size_t i = 0; i < list.count; i++) {
+        const fx_snapshot *one = &list.items[i];
+        if (matches(one, "latest", source, host, (fx_wall){0}) && strcmp(one->scope, scope) == 0) {
+            found = one;
+        }
+    }
+    fx_code code = FX_OK;
+    if (found == NULL || !fx_repository_key_can_read(repository->key)) {
+        code = fx_fail(err, FX_ERR_NOT_FOUND, "could not find an earlier snapshot to build on");
+    } else {
+        *out_parent = *found;
+        code = fx_repository_snapshot_root(repository, found->id, out_root, err);
+    }
+    fx_snapshot_list_free(&list);
     return code;
 }

@@ -28,9 +28,19 @@ typedef struct fx_repository_key fx_repository_key;
 /* Draws a scope's keys and writes the key file (mode 0600). errors: EXISTS (never replaces one),
  * DENIED, NO_SPACE */
 FX_MUST_USE fx_code fx_repository_key_create(const char *path, fx_err *err);
-/* errors: NOT_FOUND, DENIED (also when others may read the file), INVALID */
+/*
+ * Opens a key file with what the environment gives (common/keyring/wrap.h).
+ * errors: NOT_FOUND, DENIED (also when others may read the file), INVALID (no key file), DAMAGED,
+ *         UNSUPPORTED, WRONG_KEY (nothing here opens any of it: lists the recipients)
+ */
 FX_MUST_USE fx_code
 fx_repository_key_load(const char *path, fx_repository_key **out_key, fx_err *err);
+/* Chooses the scope that is written to, by label or id; else it is the first.
+ * errors: NOT_FOUND, WRONG_KEY */
+FX_MUST_USE fx_code
+fx_repository_key_select(fx_repository_key *key, const char *which, fx_err *err);
+/* Of the scope that is written to: false on a host that can only write. */
+bool fx_repository_key_can_read(const fx_repository_key *key);
 void fx_repository_key_free(fx_repository_key *key);
 FX_DEFINE_AUTO(fx_repository_key);
 
@@ -42,7 +52,8 @@ fx_repository_create(const char *url, const fx_repository_key *key, fx_err *err)
 
 /*
  * `key` NULL: only what needs no key (fx_repository_list). Borrows `key` until freed.
- * errors: NOT_FOUND (no repository there), WRONG_KEY, UNSUPPORTED (newer format)
+ * errors: NOT_FOUND (no repository there), WRONG_KEY (the key has none of its scopes), UNSUPPORTED
+ *         (newer format)
  */
 FX_MUST_USE fx_code fx_repository_open(
     const char *url, const fx_repository_key *key, fx_repository **out_repository, fx_err *err);
@@ -63,6 +74,7 @@ fx_repository_use_cache(fx_repository *repository, const char *folder, fx_err *e
 /* The readable header of a snapshot object. Lists of them are owned by the caller. */
 typedef struct fx_snapshot {
     char id[FX_SNAPSHOT_ID_TEXT_BYTES]; /* SHA-256 of the object, hex */
+    char scope[17];                     /* id of the scope that it belongs to, hex */
     fx_name host;
     char source[128]; /* name of the data set: "files:app-data", "postgres:orders-db" */
     char kind[32];    /* "files", "postgres" */
@@ -100,6 +112,19 @@ FX_MUST_USE fx_code fx_repository_find(
     const char *host,
     fx_wall before,
     fx_snapshot *out_snapshot,
+    fx_err *err);
+
+/*
+ * The newest snapshot of the data set in the scope that is written to, with its root: what a new
+ * one may build on. (Chunks of another scope are none of ours: erasing that would break us.)
+ * errors: NOT_FOUND (also where nothing can be read), and those of reading
+ */
+FX_MUST_USE fx_code fx_repository_find_parent(
+    fx_repository *repository,
+    const char *source,
+    const char *host,
+    fx_snapshot *out_parent,
+    fx_chunk_id *out_root,
     fx_err *err);
 
 /* ---- writing -----------------------------------------------------------------------------------
@@ -175,6 +200,7 @@ typedef struct fx_verify_report {
     uint64_t chunk_count;
     uint64_t snapshot_count;
     uint64_t named_count;
+    uint64_t locked_count; /* snapshots and named objects of scopes whose key is not here */
     uint64_t read_bytes;
     uint64_t damage_count;
 } fx_verify_report;

@@ -133,7 +133,8 @@ fx_repository_get_named(
     fx_repository *repository, const char *name, fx_buf *out_content, fx_err *err)
 {
     char store_key[FX_KEY_TEXT_BYTES];
-    if (fx_repository_need_key(repository, err) != FX_OK || key_of(name, store_key, err) != FX_OK) {
+    if (fx_repository_need_read(repository, err) != FX_OK ||
+        key_of(name, store_key, err) != FX_OK) {
         return err->code;
     }
     (void)pthread_mutex_lock(&repository->lock);

@@ -217,7 +217,7 @@ new_lane(const fx_writer *writer)
 {
     lane *fresh = calloc(1, sizeof *fresh);
     FX_ASSERT(fresh != NULL);
-    fresh->hmac = fx_hmac_new(writer->repository->key->id_key);
+    fresh->hmac = fx_hmac_new(fx_repository_key_id_key(writer->repository->key));
     fresh->zip = fx_zip_new();
     fresh->aead = fx_aead_new(writer->session.key); /* each pack's key takes its place */
     fx_buf_init(&fresh->scratch, 2 * (size_t)FX_OBJECT_BLOB_MAX_BYTES);

@@ -177,17 +177,8 @@ find_parent(
     fx_chunk_id *out_root)
 {
     fx_err reason = {0};
-    fx_code code = fx_repository_find(
-        repository,
-        "latest",
-        snapshot->source,
-        snapshot->host.text,
-        (fx_wall){0},
-        out_parent,
-        &reason);
-    if (code == FX_OK) {
-        code = fx_repository_snapshot_root(repository, out_parent->id, out_root, &reason);
-    }
+    fx_code code = fx_repository_find_parent(
+        repository, snapshot->source, snapshot->host.text, out_parent, out_root, &reason);
     if (code != FX_OK && code != FX_ERR_NOT_FOUND) {
         note_warning(notes, "the last snapshot", reason.message);
     }

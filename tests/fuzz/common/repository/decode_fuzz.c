@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/repository/index.h"
+#include "common/repository/key_object.h"
 #include "common/repository/object.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -32,17 +33,42 @@ decode_index(fx_bytes bytes)
     FX_ASSERT(fx_index_entry_count(index) <= bytes.size_bytes / FX_ID_BYTES);
 }
 
+/* What is read is written the same again. */
 static void
-parse_key(fx_bytes bytes)
+parse_keyring(fx_bytes bytes)
 {
     fx_err err = {0};
-    fx_repository_key key;
-    char *text = calloc(1, bytes.size_bytes + 1);
-    FX_ASSERT(text != NULL);
-    memcpy(text, bytes.data, bytes.size_bytes);
-    fx_code code = fx_repository_key_parse(text, &key, &err);
-    FX_ASSERT(code == FX_OK || code == FX_ERR_INVALID);
-    free(text);
+    FX_AUTO(fx_keyring) keyring = NULL;
+    fx_code code = fx_keyring_parse(bytes, &keyring, &err);
+    FX_ASSERT(
+        code == FX_OK || code == FX_ERR_INVALID || code == FX_ERR_DAMAGED ||
+        code == FX_ERR_UNSUPPORTED);
+    FX_ASSERT((code == FX_OK) == (keyring != NULL));
+    if (keyring != NULL) {
+        FX_BUF_AUTO again;
+        fx_buf_init(&again, FX_KEYRING_MAX_BYTES);
+        FX_ASSERT(fx_keyring_print(keyring, &again, &err) == FX_OK);
+        FX_ASSERT(again.size_bytes <= bytes.size_bytes);
+    }
+}
+
+static void
+parse_identity(fx_bytes bytes)
+{
+    fx_err err = {0};
+    unsigned char private_key[FX_BOX_KEY_BYTES];
+    fx_code code = fx_identity_parse(bytes, private_key, &err);
+    FX_ASSERT(code != FX_ERR_LIMIT);
+}
+
+static void
+decode_key_object(fx_bytes bytes)
+{
+    fx_err err = {0};
+    FX_AUTO(fx_key_object) object = NULL;
+    fx_code code = fx_key_object_decode(bytes, &object, &err);
+    FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED);
+    FX_ASSERT((code == FX_OK) == (object != NULL));
 }
 
 static void
@@ -63,7 +89,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         return 0;
     }
     fx_bytes bytes = {data + 1, size_bytes - 1};
-    switch (data[0] % 4) {
+    switch (data[0] % 6) {
     case 0:
         parse_object(bytes);
         break;
@@ -71,7 +97,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         decode_index(bytes);
         break;
     case 2:
-        parse_key(bytes);
+        parse_keyring(bytes);
+        break;
+    case 3:
+        parse_identity(bytes);
+        break;
+    case 4:
+        decode_key_object(bytes);
         break;
     default:
         expand(bytes);

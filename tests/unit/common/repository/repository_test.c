@@ -361,7 +361,7 @@ one_changed_byte_anywhere_is_found_and_never_restored(void **state)
     object_count = 0;
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
-    assert_int_equal(object_count, 4); /* config, pack, index, snapshot */
+    assert_int_equal(object_count, 5); /* config, key, pack, index, snapshot */
     fx_rng rng;
     fx_rng_init(&rng, 20261123);
     for (size_t i = 0; i < object_count; i++) {
