@@ -4,6 +4,8 @@
 static const fx_dur quit_patience = {.ns = 300 * FX_NS_PER_MS};
 /* A standby that does not take the last of the WAL must not keep a fence waiting for ever. */
 static const fx_dur orderly_patience = {.ns = 30000 * FX_NS_PER_MS};
+/* After the moment to fence: a guard that works has killed by then. */
+static const fx_dur kill_patience = {.ns = 450 * FX_NS_PER_MS};
 static const fx_dur sweep_interval = {.ns = 10 * FX_NS_PER_MS};
 static const fx_dur back_off_min = {.ns = 1000 * FX_NS_PER_MS};
 static const fx_dur back_off_max = {.ns = 30000 * FX_NS_PER_MS};
@@ -158,6 +160,19 @@ fx_guard_decide(
         *out_next = next;
     }
     return verdict;
+}
+
+fx_mono
+fx_guard_kill_at(const fx_guard_model *model)
+{
+    if (model->running != FX_GUARD_PRIMARY) {
+        return (fx_mono){0};
+    }
+    fx_dur patience = {.ns = model->lease.margin.ns / 2};
+    if (fx_dur_over(patience, kill_patience)) {
+        patience = kill_patience;
+    }
+    return fx_mono_after(fx_lease_fence_at(&model->lease), patience);
 }
 
 /* Falls under the lease: what runs as primary, or may do so any moment. */

@@ -93,4 +93,10 @@ void fx_guard_on_exit(fx_guard_model *model, fx_mono now);
 /* Nothing of the server is left. */
 void fx_guard_on_empty(fx_guard_model *model, fx_mono now);
 
+/*
+ * When whoever watches the guard must take it that it does not fence, and kill; 0: nothing runs
+ * under the lease. Leaves a guard that works the time it needs, and half a margin or more to kill.
+ */
+fx_mono fx_guard_kill_at(const fx_guard_model *model);
+
 bool fx_guard_has_lease(const fx_guard_model *model, uint64_t epoch, fx_mono now);

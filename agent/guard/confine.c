@@ -319,6 +319,9 @@ visit(const fx_confine *confine, pid_t parent, bool kill, size_t *out_count, fx_
     fx_code code = list_processes(proc, list, &listed, err);
     for (size_t at = 0; code == FX_OK && at < listed; at++) {
         pid_t pid = list[at].pid;
+        if (pid == confine->spared || pid == getpid()) {
+            continue;
+        }
         if ((parent != 0 && is_below(list, listed, pid, parent)) || serves(confine, proc, pid)) {
             count++;
             if (kill) {

@@ -14,6 +14,7 @@ enum { FX_CONFINE_PATH_BYTES = 512 };
 typedef struct fx_confine {
     char data_dir[FX_CONFINE_PATH_BYTES]; /* as /proc shows it: without symbolic links */
     char cgroup[FX_CONFINE_PATH_BYTES];   /* "" : none */
+    pid_t spared;                         /* below `parent`, but no part of the server; 0: none */
 } fx_confine;
 
 /*
@@ -40,7 +41,7 @@ bool fx_confine_enter(const fx_confine *confine);
 /*
  * Kills what is left now and counts what was found, so that 0 means that no process is left. Call
  * until it gives 0; whoever died in between needs a moment. `parent` other than 0: everything below
- * that process, too, but not the process itself.
+ * that process, too, but neither the process itself, nor the calling one, nor `spared`.
  */
 FX_MUST_USE fx_code
 fx_confine_sweep(const fx_confine *confine, pid_t parent, size_t *out_count, fx_err *err);

@@ -20,10 +20,11 @@
 
 #include "agent/guard/request.h"
 #include "agent/guard/server.h"
+#include "agent/guard/warden.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 
-enum { CLIENT_MAX = 8, LEFTOVER_MAX_MS = 30000 };
+enum { CLIENT_MAX = 8, LEFTOVER_MAX_MS = 30000, LOCK_MAX_MS = 3000, WARDEN_LOOK_MS = 500 };
 
 typedef struct client {
     int fd; /* -1: free */
@@ -37,6 +38,8 @@ typedef struct guard {
     const fx_log *log;
     fx_guard_server server;
     fx_guard_model model;
+    fx_warden warden;
+    fx_mono warden_look; /* the next one */
     client clients[CLIENT_MAX];
     char detail[160];
     int lock_fd;
@@ -157,6 +160,18 @@ log_request(const guard *self, const fx_guard_request *request)
     }
 }
 
+static bool
+has_warden(guard *self)
+{
+    fx_err err;
+    if (fx_warden_ensure(&self->warden, &self->server.confine, &err) != FX_OK) {
+        FX_LOG(self->log, ERROR, "warden.not_started", FX_ERR_FIELD(&err));
+        (void)snprintf(self->detail, sizeof self->detail, "%.150s", err.message);
+        return false;
+    }
+    return true;
+}
+
 static void
 handle_line(guard *self, client *one)
 {
@@ -182,8 +197,14 @@ handle_line(guard *self, client *one)
         reply_error(one, err.code, err.message);
         return;
     }
+    /* Who falls under the lease has somebody to end it even if all that follows here hangs. */
+    if (request.kind == FX_GUARD_PROMOTED && !has_warden(self)) {
+        reply_error(one, FX_ERR_BUSY, "the warden could not be started, see guard.log");
+        return;
+    }
     log_request(self, &request);
     self->model = next;
+    fx_warden_set(&self->warden, fx_guard_kill_at(&self->model));
     if (request.kind == FX_GUARD_FENCE) {
         one->waits_for_fence = true;
         return;
@@ -218,6 +239,7 @@ on_nothing_left(guard *self, fx_mono now)
         return false;
     }
     self->model = next;
+    fx_warden_set(&self->warden, fx_guard_kill_at(&self->model));
     self->server.pid = 0;
     FX_LOG(
         self->log,
@@ -262,9 +284,11 @@ start_server(guard *self)
 {
     fx_err err;
     fx_guard_role role = self->model.wanted;
-    fx_code code = fx_guard_server_start(&self->server, role, &err);
+    fx_guard_on_started(&self->model, fx_clock_mono());
+    fx_warden_set(&self->warden, fx_guard_kill_at(&self->model)); /* before there is what to kill */
+    fx_code code = has_warden(self) ? fx_guard_server_start(&self->server, role, &err)
+                                    : fx_fail(&err, FX_ERR_IO, "%s", self->detail);
     fx_mono now = fx_clock_mono();
-    fx_guard_on_started(&self->model, now);
     if (code != FX_OK) {
         FX_LOG(self->log, ERROR, "guard.start_failed", FX_ERR_FIELD(&err));
         (void)snprintf(self->detail, sizeof self->detail, "%.150s", err.message);
@@ -280,9 +304,25 @@ start_server(guard *self)
         FX_INT("pid", self->server.pid));
 }
 
+/* The two watch each other: a warden that ended or hangs is replaced while there is what to watch.
+ */
+static void
+look_after_warden(guard *self, fx_mono now)
+{
+    if (self->model.running == FX_GUARD_NONE || now.ns < self->warden_look.ns) {
+        return;
+    }
+    self->warden_look = fx_mono_after(now, FX_DUR_MS(WARDEN_LOOK_MS));
+    fx_warden_check(&self->warden, now);
+    (void)has_warden(self); /* tried again at the next look; the guard fences without one, too */
+}
+
 static void
 arm(const guard *self, fx_mono wake)
 {
+    if (self->model.running != FX_GUARD_NONE && (wake.ns == 0 || self->warden_look.ns < wake.ns)) {
+        wake = self->warden_look;
+    }
     struct itimerspec when = {
         .it_value = {.tv_sec = wake.ns / 1000000000, .tv_nsec = wake.ns % 1000000000}};
     int result = timerfd_settime(self->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
@@ -313,6 +353,7 @@ act(guard *self)
         case FX_GUARD_WAIT:
             break;
         }
+        look_after_warden(self, now);
         arm(self, next.wake);
         return;
     }
@@ -326,6 +367,11 @@ reap(guard *self)
     int status = 0;
     pid_t pid = 0;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (fx_warden_on_exit(&self->warden, pid)) {
+            self->server.confine.spared = 0;
+            self->warden_look = (fx_mono){0}; /* at once */
+            continue;
+        }
         if (pid != self->server.pid) {
             continue; /* a backend whose parent is gone: we are the subreaper */
         }
@@ -483,7 +529,14 @@ take_lock(guard *self, fx_err *err)
     if (self->lock_fd < 0) {
         return fx_fail_errno(err, errno, "could not open guard.lock");
     }
-    if (flock(self->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    /* The warden of a guard that has just died holds it until nothing of its server is left. */
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(LOCK_MAX_MS));
+    bool taken = false;
+    while (!(taken = flock(self->lock_fd, LOCK_EX | LOCK_NB) == 0) &&
+           fx_clock_mono().ns < deadline.ns) {
+        fx_clock_sleep(FX_DUR_MS(20));
+    }
+    if (!taken) {
         return fx_fail(
             err,
             FX_ERR_BUSY,
@@ -578,7 +631,8 @@ begin(guard *self, fx_err *err)
     if (chdir(folder) != 0) {
         return fx_fail_errno(err, errno, "could not enter \"%s\"", folder);
     }
-    if (take_lock(self, err) != FX_OK || open_descriptors(self, err) != FX_OK ||
+    if (take_lock(self, err) != FX_OK || fx_warden_init(&self->warden, self->log, err) != FX_OK ||
+        open_descriptors(self, err) != FX_OK ||
         fx_guard_server_load(&self->server, &self->model, err) != FX_OK ||
         clean_leftovers(self, err) != FX_OK) {
         return err->code;
@@ -626,6 +680,7 @@ fx_guard_run(const fx_guard_options *options, fx_err *err)
             (void)close(fds[i]);
         }
     }
+    fx_warden_deinit(&self.warden); /* the warden has it still: it ends by itself */
     fx_guard_server_close(&self.server);
     return code;
 }

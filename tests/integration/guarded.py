@@ -64,6 +64,18 @@ def processes_of(data):
     return found
 
 
+def warden_of(guard_pid):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="utf-8") as source:
+                head, tail = source.read().rsplit(")", 1)
+        except OSError:
+            continue
+        if head.endswith("(fx-warden") and tail.split()[1] == str(guard_pid) and tail.split()[0] != "Z":
+            return int(name)
+    return None
+
+
 class Guard:
     """A guard of a copy of the template, on a port of its own."""
 
@@ -134,6 +146,10 @@ class Guard:
         finally:
             conn.close()
 
+    def warden(self):
+        """The pid of the process that watches the guard; None: there is none at this moment."""
+        return warden_of(self.process.pid)
+
     def has_signal_file(self):
         return os.path.exists(os.path.join(self.data, "standby.signal"))
 
@@ -146,6 +162,9 @@ class Guard:
             self.process.wait()
 
     def close(self):
+        warden = self.warden() if self.process is not None else None
+        if warden is not None:
+            os.kill(warden, signal.SIGCONT)  # it leaves by itself, unless it is stopped
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()

@@ -9,7 +9,7 @@ import time
 
 import psycopg2
 
-from guarded import NS, ask, boottime_ns
+from guarded import NS, ask, boottime_ns, warden_of
 from three_regions import SERVICE, expect, is_primary, plans, running_lab, service, wait_for
 
 STATEMENT_S = 4
@@ -142,6 +142,14 @@ def expect_quietly(condition, what):
 
 # ---- blows ----------------------------------------------------------------------------------------------
 
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as source:
+            return source.read().strip()
+    except OSError:
+        return ""
+
+
 def guard_pid(region):
     """The guard of a region, by its command line."""
     found = []
@@ -151,7 +159,8 @@ def guard_pid(region):
                 words = source.read().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if words[1:2] == ["guard"] and any(word.startswith(region.path("agent")) for word in words):
+        if (words[1:2] == ["guard"] and any(word.startswith(region.path("agent")) for word in words)
+                and name_of(entry) != "fx-warden"):
             found.append(int(entry))
     expect_quietly(len(found) == 1, f"one guard of {region.host}: {found}")
     return found[0]
@@ -195,7 +204,23 @@ def stop_guard(lab, region):
     os.kill(guard_pid(region), signal.SIGSTOP)
 
 
-BLOWS = (kill_agent, stop_agent, kill_guard, kill_both, stop_guard)
+def kill_agent_and_stop_guard(lab, region):
+    """The warden alone is left to fence."""
+    guard = guard_pid(region)
+    agent_of(lab, region).kill()
+    os.kill(guard, signal.SIGSTOP)
+    return start_agent_again
+
+
+def kill_agent_and_stop_warden(lab, region):
+    warden = warden_of(guard_pid(region))
+    agent_of(lab, region).kill()
+    os.kill(warden, signal.SIGSTOP)
+    return start_agent_again
+
+
+BLOWS = (kill_agent, stop_agent, kill_guard, kill_both, stop_guard, kill_agent_and_stop_guard,
+         kill_agent_and_stop_warden)
 
 
 # ---- one scenario -----------------------------------------------------------------------------------------

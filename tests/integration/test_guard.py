@@ -125,17 +125,76 @@ def kill_both(guard, renewer):
     guard.kill()
 
 
-def stop_guard_briefly(guard, renewer):
-    """Stopped for longer than the lease, woken with a renewal in its socket: fences before it listens. The
-    agent, which would have killed it meanwhile, is absent here."""
+def stop_guard(guard, renewer):
+    """Nobody is left to fence but the warden."""
     renewer.kill()
     guard.kill(signal.SIGSTOP)
-    time.sleep(LEASE_S + 1.3)
+
+
+def stop_guard_after_its_warden_was_killed(guard, renewer):
+    first = guard.warden()
+    os.kill(first, signal.SIGKILL)
+    wait_until("another warden", lambda: guard.warden() not in (None, first), 1)
+    stop_guard(guard, renewer)
+
+
+def stop_warden(guard, renewer):
+    """The guard alone fences."""
+    renewer.kill()
+    os.kill(guard.warden(), signal.SIGSTOP)
+
+
+def kill_guard_of_a_stopped_server(guard, renewer):
+    """A server that is stopped does not take its parent-death signal: its backends write on."""
+    os.kill(int(guard.status()["pid"]), signal.SIGSTOP)
+    kill_both(guard, renewer)
+
+
+def stopped_guard_makes_room(guard):
+    """The warden ends a guard that hangs, too, and then itself; the next one begins at once."""
+    warden = start_for_strike(guard)
+    guard.kill(signal.SIGSTOP)
+    wait_until("the server is gone", guard.is_gone, LEASE_S + 1)
+    wait_until("the guard is gone", lambda: guard.process.poll() is not None, 3)
+    guard.start()
+    wait_until("the warden has left", lambda: not is_alive(warden), 3)
+    assert guard.status()["state"] == "down" and guard.has_signal_file()
+
+
+def stopped_warden_is_replaced(guard):
+    first = start_for_strike(guard, 30)
+    os.kill(first, signal.SIGSTOP)
+    wait_until("another warden", lambda: guard.warden() not in (None, first), 6)
+    assert not is_alive(first)
+    assert guard.status()["state"] == "primary"
+
+
+def stopped_guard_is_woken(guard):
+    """Stopped past the moment to fence, woken with a renewal in its socket before the warden has lost its
+    patience with it: fences, or is found fenced, before it listens."""
+    start_for_strike(guard)
+    guard.kill(signal.SIGSTOP)
+    wait_until("the server is gone", guard.is_gone, LEASE_S + 1)
     late = Renewer(guard, 1, LEASE_S, MARGIN_S)
-    time.sleep(0.5)
     guard.kill(signal.SIGCONT)
-    wait_until("fenced", guard.is_gone, 1.5)
-    late.kill()
+    try:
+        wait_until("down", lambda: guard.status()["state"] == "down", 1.5)
+    finally:
+        late.kill()
+    assert guard.is_gone() and guard.has_signal_file()
+
+
+def start_for_strike(guard, lease_s=LEASE_S):
+    guard.start_primary(1, lease_s, MARGIN_S)
+    return guard.warden()
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as source:
+            return source.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def no_commit_after_the_lease(guard, strike):
@@ -167,11 +226,15 @@ def main():
         for no_cgroup in (False, True):
             checks = [(check.__name__, check) for check in (
                 refuses_without_right, fence_is_a_promise, restarts_what_crashes, natural_reboot,
-                second_guard_is_refused)]
+                second_guard_is_refused, stopped_guard_makes_room,
+                stopped_warden_is_replaced, stopped_guard_is_woken)]
             checks += [(strike.__name__, lambda g, s=strike: no_commit_after_the_lease(g, s))
-                       for strike in (kill_renewer, stop_renewer, kill_guard, kill_both)]
-            checks.append(("stop_guard_briefly", stopped_guard))
+                       for strike in (kill_renewer, stop_renewer, kill_guard, kill_both, stop_guard,
+                                      stop_guard_after_its_warden_was_killed, stop_warden,
+                                      kill_guard_of_a_stopped_server)]
             for name, check in checks:
+                if sys.argv[1:] and name not in sys.argv[1:]:
+                    continue
                 print(f"{name} {'without' if no_cgroup else 'with'} cgroup", flush=True)
                 guard = Guard(folder, template, name, no_cgroup)
                 guard.start()
@@ -184,12 +247,6 @@ def main():
                 finally:
                     guard.close()
     return 0
-
-
-def stopped_guard(guard):
-    guard.start_primary(1, LEASE_S + 2, MARGIN_S)
-    renewer = Renewer(guard, 1, LEASE_S, MARGIN_S)
-    stop_guard_briefly(guard, renewer)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,30 @@ fences_exactly_one_margin_before_the_end(void **state)
     assert_false(model.held);
 }
 
+/* Whoever watches the guard acts within the margin, and not on a server without a lease. */
+static void
+is_watched_from_half_a_second_after_the_fence_at_most(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    assert_int_equal(fx_guard_kill_at(&model).ns, 9450 * FX_NS_PER_MS);
+    assert_int_equal(ask_lease(&model, 1, 12000, 4000), FX_GUARD_ALLOWED);
+    assert_int_equal(fx_guard_kill_at(&model).ns, 11450 * FX_NS_PER_MS);
+    model.lease.margin = FX_DUR_MS(600);
+    assert_int_equal(fx_guard_kill_at(&model).ns, 11700 * FX_NS_PER_MS);
+    assert_int_equal(step(&model, 11400), FX_GUARD_SEND_QUIT);
+    assert_int_equal(fx_guard_kill_at(&model).ns, 11700 * FX_NS_PER_MS);
+    assert_int_equal(step(&model, 11700), FX_GUARD_SWEEP);
+    fx_guard_on_empty(&model, FX_MONO_MS(11710));
+    assert_int_equal(fx_guard_kill_at(&model).ns, 0);
+
+    model = (fx_guard_model){.epoch = 0};
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 0), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 0), FX_GUARD_START);
+    fx_guard_on_started(&model, FX_MONO_MS(0));
+    assert_int_equal(fx_guard_kill_at(&model).ns, 0);
+}
+
 static void
 a_renewal_moves_the_end_forward_and_never_back(void **state)
 {
@@ -249,6 +273,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fences_exactly_one_margin_before_the_end),
+        cmocka_unit_test(is_watched_from_half_a_second_after_the_fence_at_most),
         cmocka_unit_test(a_renewal_moves_the_end_forward_and_never_back),
         cmocka_unit_test(a_renewal_that_comes_after_the_fence_began_does_not_stop_it),
         cmocka_unit_test(a_lease_longer_than_any_or_without_margin_is_bad),
