@@ -14,6 +14,8 @@ struct fx_gaps {
     fx_monitor monitor; /* guards what follows */
     fx_gap all[FX_GAP_MAX];
     size_t count;
+    fx_gap closed[FX_GAP_CLOSED_MAX];
+    size_t closed_count;
 };
 
 /* ---- the file: a link.Report that has nothing but gaps -------------------------------------- */
@@ -23,12 +25,20 @@ take(fx_gaps *gaps, const Fortress__Link__Gap *from, fx_err *err)
 {
     fx_gap gap = {
         .from = {from->from_lsn}, .to = {from->to_lsn}, .since = {.ns = from->since_wall_ns}};
-    if (gaps->count == FX_GAP_MAX ||
+    bool is_closed = from->closed_by[0] != '\0';
+    bool is_full = is_closed ? gaps->closed_count == FX_GAP_CLOSED_MAX : gaps->count == FX_GAP_MAX;
+    if (is_full || strlen(from->closed_by) >= sizeof gap.closed_by ||
         fx_name_parse(from->service, "service of a gap", &gap.service, err) != FX_OK) {
         return fx_fail(err, FX_ERR_DAMAGED, "it holds what no agent writes");
     }
     (void)snprintf(gap.reason, sizeof gap.reason, "%s", from->reason);
-    gaps->all[gaps->count++] = gap;
+    (void)snprintf(gap.closed_by, sizeof gap.closed_by, "%s", from->closed_by);
+    gap.closed = (fx_wall){.ns = from->closed_wall_ns};
+    if (is_closed) {
+        gaps->closed[gaps->closed_count++] = gap;
+    } else {
+        gaps->all[gaps->count++] = gap;
+    }
     return FX_OK;
 }
 
@@ -63,13 +73,16 @@ read_file(fx_gaps *gaps, fx_err *err)
 static fx_code
 write_file(const fx_gaps *gaps, fx_err *err)
 {
-    Fortress__Link__Gap all[FX_GAP_MAX];
-    Fortress__Link__Gap *list[FX_GAP_MAX];
+    Fortress__Link__Gap all[FX_GAP_MAX + FX_GAP_CLOSED_MAX];
+    Fortress__Link__Gap *list[FX_GAP_MAX + FX_GAP_CLOSED_MAX];
     Fortress__Link__Report message;
     fortress__link__report__init(&message);
-    for (size_t i = 0; i < gaps->count; i++) {
-        const fx_gap *gap = &gaps->all[i];
+    size_t count = gaps->count + gaps->closed_count;
+    for (size_t i = 0; i < count; i++) {
+        const fx_gap *gap = i < gaps->count ? &gaps->all[i] : &gaps->closed[i - gaps->count];
         fortress__link__gap__init(&all[i]);
+        all[i].closed_by = fx_link_text(gap->closed_by);
+        all[i].closed_wall_ns = gap->closed.ns;
         all[i].service = fx_link_text(gap->service.text);
         all[i].from_lsn = gap->from.value;
         all[i].to_lsn = gap->to.value;
@@ -77,7 +90,7 @@ write_file(const fx_gaps *gaps, fx_err *err)
         all[i].reason = fx_link_text(gap->reason);
         list[i] = &all[i];
     }
-    message.n_gaps = gaps->count;
+    message.n_gaps = count;
     message.gaps = list;
     FX_BUF_AUTO text;
     fx_buf_init(&text, FILE_MAX_BYTES);
@@ -136,6 +149,9 @@ join_oldest(fx_gaps *gaps)
             if (newer->to.value > older->to.value) {
                 older->to = newer->to;
             }
+            if (newer->since.ns > older->since.ns) {
+                older->since = newer->since; /* no backup begun before the later find closes it */
+            }
             (void)snprintf(older->reason, sizeof older->reason, "several gaps between these");
             memmove(&gaps->all[j], &gaps->all[j + 1], (gaps->count - j - 1) * sizeof gaps->all[0]);
             gaps->count--;
@@ -156,6 +172,72 @@ fx_gaps_add(fx_gaps *gaps, const fx_gap *gap, fx_err *err)
     fx_code code = write_file(gaps, err);
     fx_monitor_unlock(&gaps->monitor);
     return code == FX_OK ? FX_OK : fx_err_wrap(err, "keeping a gap");
+}
+
+static bool
+is_covered(const fx_gap *gap, const fx_gap_cover *cover)
+{
+    return fx_name_is(&gap->service, &cover->service) && gap->to.value <= cover->start.value &&
+           gap->since.ns <= cover->began.ns;
+}
+
+static void
+move_to_closed(fx_gaps *gaps, size_t at, const fx_gap_cover *cover)
+{
+    if (gaps->closed_count == FX_GAP_CLOSED_MAX) {
+        gaps->closed_count--;
+        memmove(&gaps->closed[0], &gaps->closed[1], gaps->closed_count * sizeof gaps->closed[0]);
+    }
+    fx_gap *closed = &gaps->closed[gaps->closed_count++];
+    *closed = gaps->all[at];
+    (void)snprintf(closed->closed_by, sizeof closed->closed_by, "%s", cover->snapshot);
+    closed->closed = cover->now;
+    gaps->count--;
+    memmove(&gaps->all[at], &gaps->all[at + 1], (gaps->count - at) * sizeof gaps->all[0]);
+}
+
+fx_code
+fx_gaps_close(fx_gaps *gaps, const fx_gap_cover *cover, size_t *out_count, fx_err *err)
+{
+    FX_ASSERT(cover->snapshot[0] != '\0');
+    fx_monitor_lock(&gaps->monitor);
+    fx_gaps *before = calloc(1, sizeof *before);
+    FX_ASSERT(before != NULL);
+    memcpy(before->all, gaps->all, sizeof gaps->all);
+    memcpy(before->closed, gaps->closed, sizeof gaps->closed);
+    before->count = gaps->count;
+    before->closed_count = gaps->closed_count;
+    size_t at = 0;
+    while (at < gaps->count) {
+        if (is_covered(&gaps->all[at], cover)) {
+            move_to_closed(gaps, at, cover);
+        } else {
+            at++;
+        }
+    }
+    size_t count = before->count - gaps->count;
+    fx_code code = count == 0 ? FX_OK : write_file(gaps, err);
+    if (code == FX_OK) {
+        *out_count = count;
+    } else {
+        memcpy(gaps->all, before->all, sizeof gaps->all);
+        memcpy(gaps->closed, before->closed, sizeof gaps->closed);
+        gaps->count = before->count;
+        gaps->closed_count = before->closed_count;
+    }
+    free(before);
+    fx_monitor_unlock(&gaps->monitor);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "closing gaps");
+}
+
+size_t
+fx_gaps_list_closed(fx_gaps *gaps, fx_gap out_list[FX_GAP_CLOSED_MAX])
+{
+    fx_monitor_lock(&gaps->monitor);
+    size_t count = gaps->closed_count;
+    memcpy(out_list, gaps->closed, count * sizeof gaps->closed[0]);
+    fx_monitor_unlock(&gaps->monitor);
+    return count;
 }
 
 size_t

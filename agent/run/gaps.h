@@ -12,9 +12,20 @@ typedef struct fx_gap {
     fx_lsn to;
     fx_wall since;
     char reason[FX_GAP_REASON_BYTES];
+    char closed_by[FX_SNAPSHOT_ID_TEXT_BYTES]; /* "": open */
+    fx_wall closed;
 } fx_gap;
 
-enum { FX_GAP_MAX = 32 };
+enum { FX_GAP_MAX = 32, FX_GAP_CLOSED_MAX = 32 };
+
+/* A complete base backup: who restores from it needs no WAL before `start`. */
+typedef struct fx_gap_cover {
+    fx_name service;
+    fx_lsn start;
+    fx_wall began;
+    fx_wall now;
+    const char *snapshot;
+} fx_gap_cover;
 
 typedef struct fx_gaps fx_gaps;
 
@@ -32,5 +43,18 @@ FX_DEFINE_AUTO(fx_gaps);
  */
 FX_MUST_USE fx_code fx_gaps_add(fx_gaps *gaps, const fx_gap *gap, fx_err *err);
 
-/* Oldest first; gives their number. thread: any */
+/*
+ * Closes the service's gaps that end at or before the cover's start and were known when it began: a
+ * gap that was found later may lie on a timeline that the backup never was on. They are
+ * kept, the newest FX_GAP_CLOSED_MAX, and listed as closed. When the file cannot be written they
+ * stay open. errors: NO_SPACE, IO
+ * thread: any
+ */
+FX_MUST_USE fx_code
+fx_gaps_close(fx_gaps *gaps, const fx_gap_cover *cover, size_t *out_count, fx_err *err);
+
+/* The open ones, oldest first; gives their number. thread: any */
 size_t fx_gaps_list(fx_gaps *gaps, fx_gap out_list[FX_GAP_MAX]);
+
+/* The closed ones likewise, in the order in which they were closed. */
+size_t fx_gaps_list_closed(fx_gaps *gaps, fx_gap out_list[FX_GAP_CLOSED_MAX]);

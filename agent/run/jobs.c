@@ -7,6 +7,7 @@
 
 #include "agent/core/schedule.h"
 #include "agent/restore/restore.h"
+#include "agent/source/postgres/base_backup.h"
 #include "agent/source/source.h"
 #include "common/base/clock.h"
 #include "common/base/monitor.h"
@@ -25,6 +26,7 @@ typedef struct entry {
 struct fx_jobs {
     fx_loop *loop;
     const fx_agent_config *config;
+    fx_gaps *gaps;
     const fx_log *log;
     fx_loop_timer *timer;
     atomic_bool cancel;
@@ -111,6 +113,40 @@ back_up(entry *one, fx_snapshot *out_snapshot, fx_err *err)
     return FX_OK;
 }
 
+/* A note that cannot be read closes nothing: the gaps stay shown. */
+static void
+close_gaps(const entry *one, const fx_snapshot *snapshot)
+{
+    if (one->config->kind == FX_CONFIG_JOB_FILES || one->config->service == NULL) {
+        return;
+    }
+    fx_err err;
+    fx_base_backup base;
+    size_t count = 0;
+    fx_code code = fx_base_backup_read_note(snapshot, &base, &err);
+    if (code == FX_OK) {
+        fx_gap_cover cover = {
+            .service = fx_name_of(one->config->service),
+            .start = base.start,
+            .began = snapshot->began,
+            .now = fx_clock_wall(),
+            .snapshot = snapshot->id,
+        };
+        code = fx_gaps_close(one->owner->gaps, &cover, &count, &err);
+    }
+    if (code != FX_OK) {
+        FX_LOG(one->owner->log, ERROR, "wal.gaps_not_closed", FX_ERR_FIELD(&err));
+    } else if (count > 0) {
+        FX_LOG(
+            one->owner->log,
+            INFO,
+            "wal.gaps_closed",
+            FX_STR("service", one->config->service),
+            FX_STR("snapshot", snapshot->id),
+            FX_INT("count", count));
+    }
+}
+
 static bool
 begin(entry *one)
 {
@@ -150,6 +186,7 @@ run_begun(entry *one, fx_snapshot *out_snapshot, fx_err *err)
             FX_INT("size_bytes", snapshot.size_bytes),
             FX_INT("warnings", snapshot.warning_count),
             FX_DUR("took_ms", fx_mono_since(fx_clock_mono(), began)));
+        close_gaps(one, &snapshot);
         *out_snapshot = snapshot;
     }
     return code;
@@ -170,6 +207,9 @@ look_up(entry *one)
         open_repository(one->owner, &key, &repository, &err) == FX_OK &&
         fx_repository_find(
             repository, "latest", source, one->owner->config->host, any, &snapshot, &err) == FX_OK;
+    if (found) {
+        close_gaps(one, &snapshot); /* the agent may have ended between the backup and this */
+    }
     fx_monitor_lock(&one->owner->monitor);
     one->looked_up = true;
     one->schedule.running = false;
@@ -221,11 +261,12 @@ on_time(void *ctx)
 }
 
 fx_jobs *
-fx_jobs_open(fx_loop *loop, const fx_agent_config *config, const fx_log *log)
+fx_jobs_open(fx_loop *loop, const fx_agent_config *config, fx_gaps *gaps, const fx_log *log)
 {
     fx_jobs *jobs = calloc(1, sizeof *jobs);
     FX_ASSERT(jobs != NULL);
-    *jobs = (fx_jobs){.loop = loop, .config = config, .log = log, .count = config->jobs_count};
+    *jobs = (fx_jobs){
+        .loop = loop, .config = config, .gaps = gaps, .log = log, .count = config->jobs_count};
     fx_monitor_init(&jobs->monitor);
     jobs->entries = calloc(jobs->count + 1, sizeof *jobs->entries);
     FX_ASSERT(jobs->entries != NULL);

@@ -1,14 +1,18 @@
 /* Backup jobs: run when due or ordered, on worker threads, one run a job at a time. */
 #pragma once
 
+#include "agent/run/gaps.h"
 #include "common/config/agent_config.h"
 #include "common/loop/loop.h"
 #include "common/repository/repository.h"
 
 typedef struct fx_jobs fx_jobs;
 
-/* Borrows all; looks for due jobs every second. */
-fx_jobs *fx_jobs_open(fx_loop *loop, const fx_agent_config *config, const fx_log *log);
+/* Borrows all; looks for due jobs every second. A base backup closes the gaps that it makes
+ * history.
+ */
+fx_jobs *
+fx_jobs_open(fx_loop *loop, const fx_agent_config *config, fx_gaps *gaps, const fx_log *log);
 /* Starts nothing any more and asks running backups to end: CANCELLED. */
 void fx_jobs_stop(fx_jobs *jobs);
 /* After the loop was freed. */

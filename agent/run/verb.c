@@ -209,7 +209,7 @@ open_all(fx_agent *agent, fx_err *err)
         fx_probes_open(agent->loop, agent->config, &agent->probes, err) != FX_OK) {
         return err->code;
     }
-    agent->jobs = fx_jobs_open(agent->loop, agent->config, agent->log);
+    agent->jobs = fx_jobs_open(agent->loop, agent->config, agent->gaps, agent->log);
     fx_agent_trust_promotions(agent);
     for (size_t i = 0; i < agent->service_count; i++) {
         if (fx_service_start(agent->services[i], err) != FX_OK) {
@@ -232,7 +232,6 @@ close_all(fx_agent *agent)
     fx_probes_stop(agent->probes);
     fx_jobs_stop(agent->jobs);
     fx_receivers_free(agent->receivers);
-    fx_gaps_free(agent->gaps);
     for (size_t i = 0; i < agent->service_count; i++) {
         fx_service_stop(agent->services[i]); /* lets an order that waits for it end */
     }
@@ -242,6 +241,7 @@ close_all(fx_agent *agent)
     }
     fx_probes_free(agent->probes);
     fx_jobs_free(agent->jobs);
+    fx_gaps_free(agent->gaps);
     fx_journal_free(agent->journal);
     fx_endorsers_deinit(&agent->endorsers);
 }

@@ -100,6 +100,96 @@ too_many_are_joined_and_none_is_forgotten(void **state)
     fx_gaps_free(gaps);
 }
 
+static size_t
+cover(fx_gaps *gaps, const char *service, uint64_t start, int64_t began_ns)
+{
+    fx_err err = {0};
+    size_t count = 99;
+    fx_gap_cover by = {
+        .service = fx_name_of(service),
+        .start = {start},
+        .began = {.ns = began_ns},
+        .now = {.ns = 7777},
+        .snapshot = "abcdef0123456789"};
+    if (fx_gaps_close(gaps, &by, &count, &err) != FX_OK) {
+        fail_msg("%s", err.message);
+    }
+    return count;
+}
+
+static void
+a_base_backup_that_starts_after_a_gap_closes_it(void **state)
+{
+    (void)state;
+    fx_gap list[FX_GAP_MAX];
+    fx_gaps *gaps = open_gaps();
+    add(gaps, "orders-db", 100, 200);
+    add(gaps, "other", 100, 150);
+    add(gaps, "orders-db", 300, 400);
+    assert_int_equal(cover(gaps, "orders-db", 199, 1000), 0); /* starts within it */
+    assert_int_equal(cover(gaps, "orders-db", 200, 99), 0);   /* began before it was found */
+    assert_int_equal(cover(gaps, "orders-db", 200, 100), 1);
+    fx_gaps_free(gaps);
+    gaps = open_gaps();
+    assert_int_equal(fx_gaps_list(gaps, list), 2);
+    assert_string_equal(list[0].service.text, "other");
+    assert_true(list[1].from.value == 300);
+    assert_int_equal(fx_gaps_list_closed(gaps, list), 1);
+    assert_true(list[0].from.value == 100 && list[0].to.value == 200);
+    assert_string_equal(list[0].closed_by, "abcdef0123456789");
+    assert_int_equal(list[0].closed.ns, 7777);
+    assert_string_equal(list[0].reason, "slot lost");
+    fx_gaps_free(gaps);
+}
+
+static void
+the_newest_closed_gaps_are_kept(void **state)
+{
+    (void)state;
+    fx_gap list[FX_GAP_MAX];
+    fx_gaps *gaps = open_gaps();
+    for (uint64_t i = 1; i <= FX_GAP_CLOSED_MAX + 3; i++) {
+        add(gaps, "orders-db", i * 10, i * 10 + 5);
+        assert_int_equal(cover(gaps, "orders-db", i * 10 + 5, 100000), 1);
+    }
+    fx_gaps_free(gaps);
+    gaps = open_gaps();
+    assert_int_equal(fx_gaps_list(gaps, list), 0);
+    assert_int_equal(fx_gaps_list_closed(gaps, list), FX_GAP_CLOSED_MAX);
+    assert_true(list[0].from.value == 40);
+    assert_true(list[FX_GAP_CLOSED_MAX - 1].from.value == (FX_GAP_CLOSED_MAX + 3) * 10);
+    fx_gaps_free(gaps);
+}
+
+/* What was not made durable is not said to be over. */
+static void
+a_gap_stays_open_when_its_end_cannot_be_written(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    fx_gap list[FX_GAP_MAX];
+    fx_gaps *gaps = NULL;
+    char folder[] = "/tmp/fx_gaps_folder_XXXXXX";
+    char file[64];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(file, sizeof(file), "%s/gaps", folder);
+    assert_int_equal(fx_gaps_open(file, &gaps, &err), FX_OK);
+    add(gaps, "orders-db", 100, 200);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(rmdir(folder), 0);
+    size_t count = 99;
+    fx_gap_cover by = {
+        .service = fx_name_of("orders-db"),
+        .start = {500},
+        .began = {.ns = 1000},
+        .snapshot = "abcdef0123456789"};
+    assert_int_not_equal(fx_gaps_close(gaps, &by, &count, &err), FX_OK);
+    assert_int_equal(count, 99);
+    assert_int_equal(fx_gaps_list(gaps, list), 1);
+    assert_int_equal(fx_gaps_list_closed(gaps, list), 0);
+    fx_gaps_free(gaps);
+}
+
 static void
 a_damaged_file_is_no_empty_list(void **state)
 {
@@ -124,6 +214,11 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_gap_outlives_the_process, begin, end),
         cmocka_unit_test_setup_teardown(too_many_are_joined_and_none_is_forgotten, begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_base_backup_that_starts_after_a_gap_closes_it, begin, end),
+        cmocka_unit_test_setup_teardown(the_newest_closed_gaps_are_kept, begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_gap_stays_open_when_its_end_cannot_be_written, begin, end),
         cmocka_unit_test_setup_teardown(a_damaged_file_is_no_empty_list, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
