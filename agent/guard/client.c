@@ -35,6 +35,10 @@ connect_to(const char *state_dir, int *out_fd, fx_err *err)
     }
     (void)close(folder);
     if (fd < 0) {
+        if (failed == EAGAIN) { /* source: unix(7): so says a full backlog, nobody takes from it */
+            return fx_fail(
+                err, FX_ERR_TIMEOUT, "the guard in \"%s\" takes no connection", state_dir);
+        }
         fx_code code = failed == ENOENT ? FX_ERR_NOT_FOUND : FX_ERR_UNREACHABLE;
         return fx_fail(
             err, code, "could not reach the guard in \"%s\": errno %d", state_dir, failed);

@@ -83,7 +83,8 @@ end_what_is_left(const watch *self)
     size_t killed = 0;
     for (int64_t waited_ms = 0; (count = sweep(self, 0)) > 0; waited_ms += SWEEP_MS) {
         killed = count > killed ? count : killed;
-        fx_clock_sleep(FX_DUR_MS(waited_ms < 2 * IDLE_SWEEP_MS ? SWEEP_MS : IDLE_SWEEP_MS));
+        fx_clock_sleep(
+            FX_DUR_MS(waited_ms < INT64_C(2) * IDLE_SWEEP_MS ? SWEEP_MS : IDLE_SWEEP_MS));
     }
     if (killed > 0) {
         FX_LOG(self->log, WARN, "warden.leftovers_killed", FX_INT("count", killed));

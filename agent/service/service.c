@@ -25,7 +25,10 @@ enum {
     FENCE_CHECK_MS = 450, /* after the moment to fence: the guard kills within 330 ms */
     FENCE_SHOWN_MS = 3000,
     STOP_DIVERGED_MS = 60000,
-    FENCE_ANSWER_MS = 150, /* a silent guard still leaves time to kill it within the margin */
+    HUNG_MS = 10000,          /* a guard answers within milliseconds */
+    NOT_LISTENING_MS = 45000, /* it ends what an earlier life left first, for 30 s at most */
+    HUNG_ASKED_LEAST = 4,     /* one question and a machine that slept are not enough */
+    FENCE_ANSWER_MS = 150,    /* a silent guard still leaves time to kill it within the margin */
 };
 
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): grouped by who uses it
@@ -33,9 +36,11 @@ struct fx_service {
     const fx_service_options *options;
     char folder[FOLDER_BYTES];
     fx_name name;
-    fx_keeper keeper;  /* of the stepping thread */
-    uint32_t timeline; /* of the stepping thread: the highest of the running server */
-    fx_rejoin rejoin;  /* likewise */
+    fx_keeper keeper;           /* of the stepping thread */
+    uint32_t timeline;          /* of the stepping thread: the highest of the running server */
+    fx_rejoin rejoin;           /* likewise */
+    fx_mono guard_silent_since; /* likewise; 0: it answered when asked last */
+    unsigned guard_silent_count;
     atomic_bool cancel;
     pthread_t lease_thread;
     pthread_t step_thread;
@@ -494,6 +499,48 @@ rejoin(
     return true;
 }
 
+/* True once a guard that lives has not answered for so long that it never will. */
+static bool
+has_guard_hung(fx_service *service, fx_code why, fx_mono now)
+{
+    if (service->guard_silent_count++ == 0) {
+        service->guard_silent_since = now;
+    }
+    fx_dur limit = why == FX_ERR_TIMEOUT ? FX_DUR_MS(HUNG_MS) : FX_DUR_MS(NOT_LISTENING_MS);
+    return service->guard_silent_count >= HUNG_ASKED_LEAST &&
+           fx_dur_over(fx_mono_since(now, service->guard_silent_since), limit);
+}
+
+/* Under the lease or not: a guard that hangs keeps its lock, so that no other could begin. */
+static void
+end_hung_guard(fx_service *service)
+{
+    fx_err err;
+    FX_LOG(
+        service->options->log,
+        ERROR,
+        "guard.hangs",
+        FX_STR("service", service->name.text),
+        FX_STR("doing", "killing it and its server, then starting another"));
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(30000));
+    if (fx_keeper_kill_all(&service->keeper, deadline, &err) != FX_OK) {
+        FX_LOG(service->options->log, ERROR, "guard.not_ended", FX_ERR_FIELD(&err));
+    }
+    service->guard_silent_count = 0;
+}
+
+static void
+keep_guard(fx_service *service, fx_code why)
+{
+    fx_err err;
+    if (has_guard_hung(service, why, fx_clock_mono())) {
+        end_hung_guard(service);
+    }
+    if (fx_keeper_ensure(&service->keeper, &err) != FX_OK) {
+        FX_LOG(service->options->log, ERROR, "guard.not_kept", FX_ERR_FIELD(&err));
+    }
+}
+
 static void
 step_once(fx_service *service, char trouble[256])
 {
@@ -501,10 +548,7 @@ step_once(fx_service *service, char trouble[256])
     trouble[0] = '\0';
     fx_guard_status status;
     if (!ask_status(service, &status, &err)) {
-        fx_err keep;
-        if (fx_keeper_ensure(&service->keeper, &keep) != FX_OK) {
-            FX_LOG(service->options->log, ERROR, "guard.not_kept", FX_ERR_FIELD(&keep));
-        }
+        keep_guard(service, err.code);
         (void)snprintf(trouble, 256, "no answer from the guard: %.200s", err.message);
         fx_observation nothing = {.answered = false};
         fx_monitor_lock(&service->monitor);
@@ -513,6 +557,7 @@ step_once(fx_service *service, char trouble[256])
         fx_monitor_unlock(&service->monitor);
         return;
     }
+    service->guard_silent_count = 0;
     fx_observation seen = {.answered = false};
     fx_service_files files = FX_SERVICE_FILES_UNKNOWN;
     fx_monitor_lock(&service->monitor);

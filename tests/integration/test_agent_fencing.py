@@ -308,11 +308,28 @@ def scenario(lab, blow):
     check_lease(old, others, slow, leases, struck_ns)
 
 
+def hung_standby(lab):
+    """A guard that hangs over a standby: no lease ends there, yet its agent ends it and starts another."""
+    primary = settled_primary(lab)
+    region = next(r for r in lab.regions.values() if r is not primary)
+    print(f"stop_guard of the standby on {region.host}", flush=True)
+    guard = guard_pid(region)
+    os.kill(guard, signal.SIGSTOP)
+    struck_ns = boottime_ns()
+    wait_for("the guard that hangs is dead", lambda: not os.path.exists(f"/proc/{guard}"), 25)
+    print(f"  ended {(boottime_ns() - struck_ns) / NS:.1f} s after the blow", flush=True)
+    expect("the primary is the same, and both standbys stream", settled_primary(lab) is primary)
+    expect("another guard runs", guard_pid(region) != guard)
+    expect("the standby is one still", not is_primary(lab, region))
+
+
 def main():
     with running_lab(policy={"cool_down_ms": 1000}) as lab:
         for blow in BLOWS:
             if not sys.argv[1:] or blow.__name__ in sys.argv[1:]:
                 scenario(lab, blow)
+        if not sys.argv[1:] or hung_standby.__name__ in sys.argv[1:]:
+            hung_standby(lab)
     return 0
 
 
