@@ -268,6 +268,152 @@ a_grant_counts_from_when_it_was_asked_for(void **state)
     assert_int_equal(lease.end.ns, FX_MONO_MS(9000).ns);
 }
 
+/* A standby that runs in epoch 1. */
+static fx_guard_model
+running_standby(void)
+{
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 0), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 0), FX_GUARD_START);
+    fx_guard_on_started(&model, FX_MONO_MS(0));
+    return model;
+}
+
+/* Nothing but a fence and a lease is taken while processes are still being ended. */
+static void
+what_is_stopping_is_not_started_or_promoted(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    fx_guard_on_exit(&model, FX_MONO_MS(3000));
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 3000), FX_GUARD_BUSY);
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 3000), FX_GUARD_BUSY);
+    assert_int_equal(ask(&model, FX_GUARD_PROMOTED, 1, 3000), FX_GUARD_BUSY);
+    fx_guard_on_empty(&model, FX_MONO_MS(3010));
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 3010), FX_GUARD_ALLOWED);
+}
+
+static void
+what_runs_is_not_started_as_something_else(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 3000), FX_GUARD_BUSY);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 3000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 3000), FX_GUARD_WAIT); /* it runs already */
+    model = running_standby();
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 10), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 10), FX_GUARD_WAIT);
+}
+
+static void
+a_primary_that_is_asked_for_again_keeps_its_back_off(void **state)
+{
+    (void)state;
+    fx_guard_model model = running_primary();
+    fx_guard_on_exit(&model, FX_MONO_MS(3000));
+    fx_guard_on_empty(&model, FX_MONO_MS(3000));
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 1, 3001), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 3999), FX_GUARD_WAIT);
+    assert_int_equal(step(&model, 4000), FX_GUARD_START);
+}
+
+static void
+only_a_running_server_outside_fenced_epochs_is_promoted(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask_lease(&model, 1, 10000, 2000), FX_GUARD_ALLOWED);
+    assert_int_equal(ask(&model, FX_GUARD_PROMOTED, 1, 2000), FX_GUARD_BUSY);
+    assert_int_equal(ask(&model, FX_GUARD_START_STANDBY, 1, 2000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 2000), FX_GUARD_START);
+    fx_guard_on_started(&model, FX_MONO_MS(2000));
+    model.fenced_epoch = 1;
+    assert_int_equal(ask(&model, FX_GUARD_PROMOTED, 1, 2000), FX_GUARD_FENCED);
+    model.fenced_epoch = 0;
+    assert_int_equal(ask(&model, FX_GUARD_PROMOTED, 1, 2000), FX_GUARD_ALLOWED);
+}
+
+/* Whatever the model came from: the last look before the start is at the fence. */
+static void
+a_wanted_primary_of_a_fenced_epoch_is_not_started(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask_lease(&model, 2, 10000, 2000), FX_GUARD_ALLOWED);
+    assert_int_equal(ask(&model, FX_GUARD_START_PRIMARY, 2, 2000), FX_GUARD_ALLOWED);
+    fx_guard_model fenced = model;
+    fenced.fenced_epoch = 2;
+    assert_int_equal(step(&fenced, 2000), FX_GUARD_WAIT);
+    assert_int_equal(fenced.wanted, FX_GUARD_NONE);
+    model.fenced_epoch = 1;
+    assert_int_equal(step(&model, 2000), FX_GUARD_START);
+}
+
+static void
+a_fence_that_hurries_ends_an_orderly_one_and_not_the_reverse(void **state)
+{
+    (void)state;
+    fx_guard_request orderly = {.kind = FX_GUARD_FENCE, .epoch = 1, .orderly = true};
+    fx_guard_model model = running_primary();
+    fx_guard_model next;
+    assert_int_equal(fx_guard_decide(&model, &orderly, FX_MONO_MS(3000), &next), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&next, 3000), FX_GUARD_SEND_FAST);
+    assert_int_equal(fx_guard_decide(&next, &orderly, FX_MONO_MS(3100), &model), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 3100), FX_GUARD_WAIT);
+    assert_int_equal(ask(&model, FX_GUARD_FENCE, 1, 3200), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 3200), FX_GUARD_SEND_QUIT);
+    assert_int_equal(fx_guard_decide(&model, &orderly, FX_MONO_MS(3300), &next), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&next, 3499), FX_GUARD_WAIT);
+    assert_int_equal(step(&next, 3500), FX_GUARD_SWEEP);
+}
+
+/* It has no lease whose end would cut the wait short. */
+static void
+an_orderly_fence_of_a_standby_waits_with_all_patience(void **state)
+{
+    (void)state;
+    fx_guard_request request = {.kind = FX_GUARD_FENCE, .epoch = 1, .orderly = true};
+    fx_guard_model standby = running_standby();
+    fx_guard_model model;
+    assert_int_equal(
+        fx_guard_decide(&standby, &request, FX_MONO_MS(1000), &model), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 1000), FX_GUARD_SEND_FAST);
+    fx_guard_next waits = fx_guard_step(&model, FX_MONO_MS(1001));
+    assert_int_equal(waits.act, FX_GUARD_WAIT);
+    assert_int_equal(waits.wake.ns, 31000 * FX_NS_PER_MS);
+    assert_int_equal(step(&model, 31000), FX_GUARD_SEND_QUIT);
+}
+
+static void
+a_fence_of_nothing_makes_sure_and_gives_its_word(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 0};
+    assert_int_equal(ask(&model, FX_GUARD_FENCE, 3, 1000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 1000), FX_GUARD_SWEEP);
+    fx_guard_on_exit(&model, FX_MONO_MS(1001)); /* told of late: it is being swept already */
+    assert_int_equal(model.back_off.ns, 0);
+    fx_guard_on_empty(&model, FX_MONO_MS(1010));
+    assert_true(model.held);
+    assert_int_equal(model.fenced_epoch, 3);
+    /* The same once more changes nothing. */
+    assert_int_equal(ask(&model, FX_GUARD_FENCE, 3, 2000), FX_GUARD_ALLOWED);
+    assert_int_equal(step(&model, 2000), FX_GUARD_SWEEP);
+    fx_guard_on_empty(&model, FX_MONO_MS(2010));
+    assert_int_equal(model.fenced_epoch, 3);
+    assert_int_equal(model.fence_epoch, 0);
+}
+
+static void
+a_kind_that_there_is_not_is_bad(void **state)
+{
+    (void)state;
+    fx_guard_model model = {.epoch = 1};
+    assert_int_equal(ask(&model, (fx_guard_request_kind)99, 2, 0), FX_GUARD_BAD);
+    assert_int_equal(model.epoch, 1);
+}
+
 int
 main(void)
 {
@@ -284,6 +430,15 @@ main(void)
         cmocka_unit_test(a_standby_is_not_under_the_lease_until_it_is_promoted),
         cmocka_unit_test(what_exits_is_started_again_with_a_growing_back_off),
         cmocka_unit_test(a_grant_counts_from_when_it_was_asked_for),
+        cmocka_unit_test(what_is_stopping_is_not_started_or_promoted),
+        cmocka_unit_test(what_runs_is_not_started_as_something_else),
+        cmocka_unit_test(a_primary_that_is_asked_for_again_keeps_its_back_off),
+        cmocka_unit_test(only_a_running_server_outside_fenced_epochs_is_promoted),
+        cmocka_unit_test(a_wanted_primary_of_a_fenced_epoch_is_not_started),
+        cmocka_unit_test(a_fence_that_hurries_ends_an_orderly_one_and_not_the_reverse),
+        cmocka_unit_test(an_orderly_fence_of_a_standby_waits_with_all_patience),
+        cmocka_unit_test(a_fence_of_nothing_makes_sure_and_gives_its_word),
+        cmocka_unit_test(a_kind_that_there_is_not_is_bad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,18 @@ a_failure_is_tried_again_later_and_later(void **state)
     assert_true(is_due(entry, 1000000, 100 + 3601));
 }
 
+static void
+a_failed_job_of_a_long_interval_is_tried_again_within_the_hour(void **state)
+{
+    (void)state;
+    fx_schedule_entry daily = {
+        .interval = {.ns = 86400 * second},
+        .last_failed = {.ns = 100 * second},
+        .failure_count = 1000};
+    assert_false(is_due(daily, 1000000, 100 + 3599));
+    assert_true(is_due(daily, 1000000, 100 + 3600));
+}
+
 int
 main(void)
 {
@@ -74,6 +86,7 @@ main(void)
         cmocka_unit_test(never_without_an_interval_nor_twice_at_a_time),
         cmocka_unit_test(a_clock_set_back_does_not_stop_it),
         cmocka_unit_test(a_failure_is_tried_again_later_and_later),
+        cmocka_unit_test(a_failed_job_of_a_long_interval_is_tried_again_within_the_hour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

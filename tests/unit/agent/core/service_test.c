@@ -194,6 +194,37 @@ jobs_are_due_by_interval_and_retried_after_failures(void **state)
     assert_false(fx_schedule_is_due(&entry, noon, FX_MONO_MS(110000)));
 }
 
+/* Every word must be of the same epoch, and there is no epoch 0. */
+static void
+no_lease_is_wanted_in_an_epoch_that_is_over_or_none(void **state)
+{
+    (void)state;
+    fx_service_facts facts = chosen();
+    facts.epoch_seen = 4;
+    assert_int_equal(fx_service_lease_epoch(&facts), 0);
+    facts = chosen();
+    facts.goal.known = false;
+    assert_int_equal(fx_service_lease_epoch(&facts), 0);
+    facts = chosen();
+    facts.goal.epoch = 0;
+    facts.promotion_epoch = 0;
+    facts.epoch_seen = 0;
+    assert_int_equal(fx_service_lease_epoch(&facts), 0);
+    assert_int_equal(act(&facts), FX_SERVICE_LEAVE);
+}
+
+/* Neither stopped nor known to run: the guard's next word says more. */
+static void
+what_the_guard_says_nothing_of_is_left(void **state)
+{
+    (void)state;
+    fx_service_facts facts = chosen();
+    facts.stopped = false;
+    facts.answered = true;
+    facts.in_recovery = true;
+    assert_int_equal(act(&facts), FX_SERVICE_LEAVE);
+}
+
 int
 main(void)
 {
@@ -205,6 +236,8 @@ main(void)
         cmocka_unit_test(leaves_what_is_changing_and_what_runs_as_it_should),
         cmocka_unit_test(a_running_primary_keeps_wanting_its_lease),
         cmocka_unit_test(jobs_are_due_by_interval_and_retried_after_failures),
+        cmocka_unit_test(no_lease_is_wanted_in_an_epoch_that_is_over_or_none),
+        cmocka_unit_test(what_the_guard_says_nothing_of_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
