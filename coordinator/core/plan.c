@@ -229,20 +229,18 @@ finish_plan(
     command->plan.state = state;
     command->plan.finished = situation->wall;
     FX_TEXT_SET(command->plan.outcome, outcome, NULL, NULL);
-    const fx_step *step = fx_plan_step(plan);
     if (state == FX_PLAN_STATE_DONE) {
         pass_step(situation, &command->plan, FX_STEP_VALIDATE, "a client's write went through");
         set_step(situation, &command->plan, FX_STEP_RECORD, FX_STEP_DONE, "");
     } else {
-        if (step != NULL) {
-            bool unknown = step->state == FX_STEP_UNKNOWN; /* and stays so: nobody saw the end */
-            set_step(
-                situation,
-                &command->plan,
-                step->kind,
-                unknown ? FX_STEP_UNKNOWN : FX_STEP_FAILED,
-                outcome);
-        }
+        const fx_step *step = fx_plan_step(plan);
+        bool unknown = step->state == FX_STEP_UNKNOWN; /* and stays so: nobody saw the end */
+        set_step(
+            situation,
+            &command->plan,
+            step->kind,
+            unknown ? FX_STEP_UNKNOWN : FX_STEP_FAILED,
+            outcome);
         fx_command_decision(
             situation, command, state == FX_PLAN_STATE_FAILED ? "give up" : "call off", &plan->id);
     }
@@ -257,21 +255,12 @@ is_overdue(const fx_situation *situation, const fx_plan *plan, fx_dur limit)
 /* ---- FENCE
  * --------------------------------------------------------------------------------------- */
 
-static const char *
-proof_text(fx_fence_proof proof)
-{
-    switch (proof) {
-    case FX_FENCE_NOT_HELD:
-        return "its lease was closed on proof";
-    case FX_FENCE_BY_HOST:
-        return "the host itself proves that nothing of the epoch is left";
-    case FX_FENCE_BY_TIME:
-        return "its lease was seen unchanged for lease and margin";
-    case FX_FENCE_NOT_YET:
-        break;
-    }
-    return "not fenced";
-}
+static const char *const proof_texts[] = {
+    [FX_FENCE_NOT_YET] = "not fenced",
+    [FX_FENCE_NOT_HELD] = "its lease was closed on proof",
+    [FX_FENCE_BY_HOST] = "the host itself proves that nothing of the epoch is left",
+    [FX_FENCE_BY_TIME] = "its lease was seen unchanged for lease and margin",
+};
 
 static void
 sign_fence(
@@ -536,14 +525,14 @@ take_over(
     fx_epoch epoch = {.value = service->epoch.value + 1};
     fx_decision *decision = fx_command_decision(situation, command, "take over", &plan->id);
     fx_text text = fx_text_on(command->reason, sizeof command->reason);
-    fx_text_add(&text, proof_text(next->proof));
+    fx_text_add(&text, proof_texts[next->proof]);
     fx_text_add(&text, " (");
     fx_text_add_ms(&text, fx_mono_since(situation->now, old.seen_since));
     fx_text_add(&text, ")");
     fx_evidence_add(decision, NULL, &plan->from_host, command->reason);
     add_position_evidence(situation, service, decision);
 
-    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(next->proof));
+    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_texts[next->proof]);
     pass_step(situation, &command->plan, FX_STEP_TAKE_OVER, next->reason);
     command->plan.to_host = successor->host;
     command->plan.to_epoch = epoch;
@@ -577,8 +566,8 @@ record_fence(
     fx_fence_proof proof,
     fx_commands *commands)
 {
-    fx_command *command = commit_plan(situation, service, plan, proof_text(proof), commands);
-    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_text(proof));
+    fx_command *command = commit_plan(situation, service, plan, proof_texts[proof], commands);
+    pass_step(situation, &command->plan, FX_STEP_FENCE, proof_texts[proof]);
     command->lease_touch[0] = FX_TOUCH_PUT;
     command->leases[0] = fx_lease_of(situation->ledger, &plan->from_host);
     release_lease(&command->leases[0], &service->name);

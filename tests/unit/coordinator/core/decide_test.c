@@ -567,6 +567,148 @@ services_are_created_until_the_ledger_is_full(void **state)
     }
 }
 
+/* Members are compared by all that clients and standbys use of them. */
+static void
+any_difference_of_a_member_is_followed(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    fx_service same = w->wanted;
+    w->wanted.members[2].host = fx_name_of("new-db");
+    assert_string_equal(world_decide(w)->service.members[2].host.text, "new-db");
+    w->wanted = same;
+    w->wanted.members[2].region = fx_name_of("eu-central-1");
+    assert_string_equal(world_decide(w)->service.members[2].region.text, "eu-central-1");
+    w->wanted = same;
+    memcpy(w->wanted.members[2].address, "10.0.0.3", 9);
+    assert_string_equal(world_decide(w)->service.members[2].address, "10.0.0.3");
+    w->wanted = same;
+    assert_null(world_decide(w));
+    free(w);
+}
+
+/* Two of each service are due here: one that its primary is not configured, one that it is down. */
+static void
+notes_are_bounded(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    world_silence(w, 0, 6000);
+    world_state(w, 1)->healthy = false;
+    world_state(w, 2)->healthy = false;
+    fx_service *wanted = calloc(FX_SERVICE_MAX, sizeof *wanted);
+    assert_non_null(wanted);
+    for (size_t i = 0; i < FX_SERVICE_MAX; i++) {
+        w->ledger.services[i] = w->ledger.services[0];
+        w->ledger.services[i].name.text[0] = (char)('A' + i);
+        wanted[i] = w->ledger.services[i];
+        wanted[i].members[0].host = fx_name_of("new-db");
+    }
+    w->ledger.service_count = FX_SERVICE_MAX;
+    fx_situation situation = {
+        .ledger = &w->ledger,
+        .view = &w->view,
+        .policy = &w->policy,
+        .self = &w->self,
+        .wanted = wanted,
+        .wanted_count = FX_SERVICE_MAX,
+        .now = NOW,
+    };
+    fx_decide(&situation, &w->commands);
+    assert_int_equal(w->commands.count, 0);
+    assert_int_equal(w->commands.note_count, FX_SERVICE_MAX);
+    assert_string_equal(w->commands.notes[FX_SERVICE_MAX - 1].service.text, "Prders-db");
+    free(wanted);
+    free(w);
+}
+
+/* There was no failover before it that it could follow too soon. */
+static void
+the_first_failover_of_a_service_needs_no_cool_down(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    world_silence(w, 0, 6000);
+    w->ledger.services[0].changed_at.ns = INT64_C(1000000) * 1000000000;
+    assert_null(world_decide(w));
+    w->ledger.services[0].epoch.value = 1;
+    assert_string_equal(world_decide(w)->decision.verdict, "begin failover");
+    free(w);
+}
+
+static void
+a_switchover_tells_its_own_reason_and_needs_a_working_primary(void **state)
+{
+    (void)state;
+    core_world *w = world_switching_over(NULL);
+    assert_string_equal(world_decide(w)->decision.reason, "an operator asked for it");
+    memcpy(w->ledger.requests[0].reason, "maintenance", 12);
+    assert_string_equal(world_decide(w)->decision.reason, "maintenance");
+    world_silence(w, 0, 6000);
+    assert_string_equal(world_decide(w)->request.result_state, "refused");
+    /* Once answered it is no request for a switchover any more: the failover goes on. */
+    memcpy(w->ledger.requests[0].result_state, "refused", 8);
+    w->ledger.requests[0].asked.ns = INT64_C(1000000) * 1000000000;
+    assert_string_equal(world_decide(w)->decision.verdict, "begin failover");
+    free(w);
+}
+
+static void
+an_answer_tells_the_output_if_there_is_any(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    w->ledger.request_count = 1;
+    w->ledger.requests[0] = (fx_request){
+        .id = {"backup-1"},
+        .host = fx_name_of("use1-db"),
+        .order = {.size_bytes = 1, .id = {"backup-1"}},
+    };
+    fx_order_result *result = &w->view.hosts[1].results[0];
+    *result = (fx_order_result){.order = {"backup-1"}, .state = FX_ORDER_DONE, .detail = "in 5 s"};
+    w->view.hosts[1].result_count = 1;
+    assert_string_equal(world_decide(w)->request.result_detail, "in 5 s");
+    memcpy(result->output, "snapshot 7", 11);
+    assert_string_equal(world_decide(w)->request.result_detail, "snapshot 7");
+    result->state = (fx_order_state)99; /* no state that there is */
+    assert_null(world_decide(w));
+    free(w);
+}
+
+/* Either name that its commands go under: its own, or its service's. */
+static void
+a_request_waits_for_what_is_under_way(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    w->ledger.request_count = 1;
+    w->ledger.requests[0] = (fx_request){.id = {"r1"}, .service = fx_name_of("other-db")};
+    assert_int_equal(world_decide(w)->request_touch, FX_TOUCH_PUT);
+    w->attempt_count = 1;
+    w->attempts[0] = (fx_attempt){.subject = fx_name_of("r1"), .state = FX_ATTEMPT_RUNNING};
+    assert_null(world_decide(w));
+    w->attempts[0].subject = fx_name_of("other-db");
+    assert_null(world_decide(w));
+    w->attempts[0].state = (fx_attempt_state)99; /* no state that there is: nothing is done on it */
+    assert_null(world_decide(w));
+    w->attempts[0].state = FX_ATTEMPT_DONE;
+    assert_non_null(world_decide(w));
+    free(w);
+}
+
+static void
+a_service_is_not_created_twice(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    w->ledger.service_count = 0;
+    const fx_command *create = world_decide(w);
+    assert_string_equal(create->decision.verdict, "create service");
+    fx_attempt_begin(w->attempts, &w->attempt_count, create);
+    assert_null(world_decide(w));
+    free(w);
+}
+
 int
 main(void)
 {
@@ -592,6 +734,13 @@ main(void)
         cmocka_unit_test(attempts_are_bounded),
         cmocka_unit_test(an_attempt_under_way_is_never_pushed_out),
         cmocka_unit_test(services_are_created_until_the_ledger_is_full),
+        cmocka_unit_test(any_difference_of_a_member_is_followed),
+        cmocka_unit_test(notes_are_bounded),
+        cmocka_unit_test(the_first_failover_of_a_service_needs_no_cool_down),
+        cmocka_unit_test(a_switchover_tells_its_own_reason_and_needs_a_working_primary),
+        cmocka_unit_test(an_answer_tells_the_output_if_there_is_any),
+        cmocka_unit_test(a_request_waits_for_what_is_under_way),
+        cmocka_unit_test(a_service_is_not_created_twice),
     };
     return cmocka_run_group_tests_name("decide", tests, NULL, NULL);
 }

@@ -92,6 +92,16 @@ other_kinds_are_never_signed(void **state)
     free(w);
 }
 
+static void
+a_kind_that_there_is_not_is_never_signed(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    fx_order_spec order = {.kind = (fx_order_kind)99, .service = fx_name_of("orders-db")};
+    assert_non_null(fx_endorse_refused(&w->ledger, &order));
+    free(w);
+}
+
 int
 main(void)
 {
@@ -99,6 +109,7 @@ main(void)
         cmocka_unit_test(a_promotion_is_signed_only_as_the_service_record_says),
         cmocka_unit_test(a_fence_is_signed_only_as_the_plan_says),
         cmocka_unit_test(other_kinds_are_never_signed),
+        cmocka_unit_test(a_kind_that_there_is_not_is_never_signed),
     };
     return cmocka_run_group_tests_name("endorse", tests, NULL, NULL);
 }

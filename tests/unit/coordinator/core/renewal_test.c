@@ -109,6 +109,26 @@ fencing_is_proved_by_record_host_or_time(void **state)
     free(w);
 }
 
+/* A host with several services has one lease for all of them. */
+static void
+every_primary_of_a_host_must_be_held(void **state)
+{
+    (void)state;
+    core_world *w = world_new();
+    fx_host_view *host = &w->view.hosts[0];
+    host->service_count = 2;
+    host->services[1] = host->services[0];
+    host->services[1].service = fx_name_of("other-db");
+    assert_int_equal(ask(w, (fx_mono){0}).act, FX_RENEWAL_REFUSE);
+    host->services[1].role = FX_ROLE_STANDBY;
+    assert_int_equal(ask(w, (fx_mono){0}).act, FX_RENEWAL_RENEW);
+    fx_lease *lease = &w->ledger.leases[0];
+    lease->held[lease->held_count++] = (fx_held){.service = fx_name_of("other-db"), .epoch = {3}};
+    host->services[1].role = FX_ROLE_PRIMARY;
+    assert_int_equal(ask(w, (fx_mono){0}).act, FX_RENEWAL_RENEW);
+    free(w);
+}
+
 int
 main(void)
 {
@@ -117,6 +137,7 @@ main(void)
         cmocka_unit_test(what_the_ledger_does_not_give_is_refused),
         cmocka_unit_test(a_host_that_is_being_replaced_is_not_renewed),
         cmocka_unit_test(fencing_is_proved_by_record_host_or_time),
+        cmocka_unit_test(every_primary_of_a_host_must_be_held),
     };
     return cmocka_run_group_tests_name("renewal", tests, NULL, NULL);
 }
