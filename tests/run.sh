@@ -13,6 +13,7 @@ cmake --build --preset asan
 result=0
 ctest --preset asan 2>&1 | tee "$log" || result=$?
 tests/tidy/all.sh || result=$?
+tests/tidy/core_is_covered.sh || result=$?
 
 if [ "${CI:-}" = true ] && grep -Eq '\*\*\*(Skipped|Not Run)' "$log"; then
     echo "a test was skipped: CI runs all of them"
