@@ -544,7 +544,7 @@ a_full_database_is_seen_and_makes_room_again(void **state)
     fx_revision leader = {0};
     fx_ledger_door door = open_door(&leader);
     for (int i = 0; i < 40; i++) {
-        put_history("plan", 1000 + i, 100 * 1024);
+        put_history("plan", 1000 + i, 100000);
     }
     int64_t revision = 0;
     fx_ledger_touch touch = {.put = true, .value = {value, sizeof value}};
