@@ -3,6 +3,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "common/base/clock.h"
+#include "common/store/examine.h"
+
 static const fx_store_driver *const drivers[] = {
 #define FX_STORE_DRIVER(name) &fx_store_driver_##name,
 #include "common/store/drivers.def"
@@ -42,6 +45,15 @@ find_driver(const char *url, const char **out_rest)
                                                                       : NULL;
 }
 
+static void
+check_driver(const fx_store_driver *driver)
+{
+    FX_ASSERT(driver->open != NULL && driver->close != NULL && driver->prepare != NULL);
+    FX_ASSERT(driver->put != NULL && driver->get != NULL && driver->stat != NULL);
+    FX_ASSERT(driver->list != NULL && driver->remove != NULL);
+    FX_ASSERT(driver->examine != NULL && driver->abilities != NULL);
+}
+
 fx_code
 fx_store_open(const char *url, fx_store **out_store, fx_err *err)
 {
@@ -55,16 +67,22 @@ fx_store_open(const char *url, fx_store **out_store, fx_err *err)
         return fx_fail(
             err,
             FX_ERR_INVALID,
-            "could not use \"%.100s\" as a repository: expected a path or posix:PATH",
+            "could not use \"%.100s\" as a repository: expected a path, posix:PATH, s3:… or "
+            "azure:…",
             url);
     }
     FX_AUTO(fx_store) store = calloc(1, sizeof *store + driver->state_bytes);
     FX_ASSERT(store != NULL);
     store->magic = STORE_MAGIC;
     store->driver = driver;
+    check_driver(driver);
     if (driver->open(store->state, rest, err) != FX_OK) {
         return fx_err_wrap(err, "opening the store \"%.200s\"", url);
     }
+    unsigned abilities = driver->abilities(store->state);
+    FX_ASSERT((abilities & FX_STORE_CAN_APPEND) == 0 || driver->append != NULL);
+    FX_ASSERT((abilities & FX_STORE_CAN_RETAIN) == 0 || driver->retain != NULL);
+    FX_ASSERT((abilities & FX_STORE_CAN_RETAIN) == 0 || driver->put_retained != NULL);
     *out_store = FX_TAKE(store);
     return FX_OK;
 }
@@ -122,12 +140,9 @@ fx_store_prepare(fx_store *store, fx_err *err)
     return store->driver->prepare(store->state, err);
 }
 
-fx_code
-fx_store_put(fx_store *store, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
+static fx_code
+check_size(const char *key, fx_bytes body, fx_err *err)
 {
-    if (check(store, key, err) != FX_OK) {
-        return err->code;
-    }
     if (body.size_bytes > FX_STORE_OBJECT_MAX_BYTES) {
         return fx_fail(
             err,
@@ -135,6 +150,18 @@ fx_store_put(fx_store *store, const char *key, fx_bytes body, fx_mono deadline, 
             "could not store \"%s\": %zu bytes are too many",
             key,
             body.size_bytes);
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_store_put(fx_store *store, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
+{
+    if (check(store, key, err) != FX_OK) {
+        return err->code;
+    }
+    if (check_size(key, body, err) != FX_OK) {
+        return err->code;
     }
     return store->driver->put(store->state, key, body, deadline, err);
 }
@@ -188,4 +215,109 @@ fx_store_remove(fx_store *store, const char *key, fx_mono deadline, fx_err *err)
         return err->code;
     }
     return store->driver->remove(store->state, key, deadline, err);
+}
+
+bool
+fx_store_can(const fx_store *store, fx_store_ability ability)
+{
+    FX_ASSERT(store->magic == STORE_MAGIC);
+    return (store->driver->abilities(store->state) & (unsigned)ability) != 0;
+}
+
+static fx_code
+check_ability(const fx_store *store, fx_store_ability ability, const char *what, fx_err *err)
+{
+    if (!fx_store_can(store, ability)) {
+        return fx_fail(
+            err,
+            FX_ERR_UNSUPPORTED,
+            "could not %s: a store of the kind \"%s\" cannot",
+            what,
+            store->driver->name);
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_store_append(
+    fx_store *store,
+    const char *key,
+    uint64_t offset,
+    fx_bytes bytes,
+    fx_mono deadline,
+    fx_err *err)
+{
+    if (check(store, key, err) != FX_OK ||
+        check_ability(store, FX_STORE_CAN_APPEND, "add to an object", err) != FX_OK) {
+        return err->code;
+    }
+    if (offset > FX_STORE_OBJECT_MAX_BYTES ||
+        bytes.size_bytes > FX_STORE_OBJECT_MAX_BYTES - offset) {
+        return fx_fail(
+            err,
+            FX_ERR_LIMIT,
+            "could not add to \"%s\": more than %d bytes",
+            key,
+            FX_STORE_OBJECT_MAX_BYTES);
+    }
+    return store->driver->append(store->state, key, offset, bytes, deadline, err);
+}
+
+fx_code
+fx_store_put_retained(
+    fx_store *store,
+    const char *key,
+    fx_bytes body,
+    const fx_store_retention *retention,
+    fx_mono deadline,
+    fx_err *err)
+{
+    if (check(store, key, err) != FX_OK || check_size(key, body, err) != FX_OK ||
+        check_ability(store, FX_STORE_CAN_RETAIN, "retain an object", err) != FX_OK) {
+        return err->code;
+    }
+    return store->driver->put_retained(store->state, key, body, retention, deadline, err);
+}
+
+fx_code
+fx_store_retain(
+    fx_store *store,
+    const char *key,
+    const fx_store_retention *retention,
+    fx_mono deadline,
+    fx_err *err)
+{
+    if (check(store, key, err) != FX_OK ||
+        check_ability(store, FX_STORE_CAN_RETAIN, "retain an object", err) != FX_OK) {
+        return err->code;
+    }
+    return store->driver->retain(store->state, key, retention, deadline, err);
+}
+
+fx_code
+fx_store_examine(
+    fx_store *store, fx_mono deadline, fx_store_examination *out_examination, fx_err *err)
+{
+    FX_ASSERT(store->magic == STORE_MAGIC);
+    fx_store_examination found = {0};
+    if (fx_store_try(store, deadline, &found, err) != FX_OK ||
+        store->driver->examine(store->state, deadline, &found, err) != FX_OK) {
+        return err->code;
+    }
+    *out_examination = found;
+    return FX_OK;
+}
+
+fx_code
+fx_store_check_deadline(fx_mono deadline, const char *key, fx_err *err)
+{
+    if (fx_clock_mono().ns >= deadline.ns) {
+        return fx_fail_as(
+            err,
+            FX_CLASS_TRANSIENT,
+            FX_ERR_TIMEOUT,
+            "could not finish with \"%s\": the deadline has passed",
+            key);
+    }
+    return FX_OK;
 }

@@ -1,4 +1,7 @@
-/* What every store keeps. Each test runs against every driver; the fault driver here never fails.
+/*
+ * What every store keeps. Each test runs against every driver; the fault driver here never fails.
+ * With arguments it runs against the stores at these URLs alone: of servers that a test has
+ * started.
  */
 #include <ftw.h>
 #include <pthread.h>
@@ -13,27 +16,50 @@
 
 #include <cmocka.h>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/store/fault/fault.h"
 
 static char folder[] = "/tmp/fx_store_test_XXXXXX";
-static const char *const schemes[] = {"fake:", "posix:", "fault:lose:1000000:posix:", ""};
+static const char *const local[] = {"fake:", "posix:", "fault:lose:1000000:posix:", ""};
+static const char *const *schemes = local;
+static size_t scheme_count = sizeof local / sizeof local[0];
+static bool is_remote;
+static char base[64]; /* what keeps this run apart from others on a server */
 static int serial;
 static const fx_mono never = {.ns = INT64_MAX};
+
+/* "SCHEME…/NUMBER", before a query. */
+static void
+make_url(const char *scheme, int number, char out_url[512])
+{
+    if (strcmp(scheme, "fake:") == 0) {
+        (void)snprintf(out_url, 512, "%s", scheme);
+        return;
+    }
+    const char *query = strchr(scheme, '?');
+    int length = query == NULL ? (int)strlen(scheme) : (int)(query - scheme);
+    (void)snprintf(
+        out_url,
+        512,
+        "%.*s%s/%d%s",
+        length,
+        scheme,
+        is_remote ? base : folder,
+        number,
+        query == NULL ? "" : query);
+}
 
 static fx_store *
 open_new(const char *scheme)
 {
     fx_err err = {0};
-    char url[128];
-    bool is_fake = strcmp(scheme, "fake:") == 0;
-    (void)snprintf(url, sizeof url, "%s", scheme);
-    if (!is_fake) {
-        (void)snprintf(url, sizeof url, "%s%s/%d", scheme, folder, serial++);
-    }
+    char url[512];
+    make_url(scheme, serial++, url);
     fx_store *store = NULL;
-    assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
-    assert_int_equal(fx_store_prepare(store, &err), FX_OK);
+    if (fx_store_open(url, &store, &err) != FX_OK || fx_store_prepare(store, &err) != FX_OK) {
+        fail_msg("%s: %s", url, err.message);
+    }
     assert_int_equal(fx_store_prepare(store, &err), FX_OK);
     return store;
 }
@@ -182,17 +208,221 @@ check_large(fx_store *store)
     free(data);
 }
 
+enum { RIVALS = 8 };
+
+typedef struct rival {
+    fx_store *store;
+    char body[32];
+    fx_code code;
+} rival;
+
+static void *
+put_one(void *ctx)
+{
+    rival *self = ctx;
+    fx_err err = {0};
+    self->code = fx_store_put(self->store, "prize", text(self->body), never, &err);
+    return NULL;
+}
+
+/* Of several that put one key at once exactly one wins, and its bytes are there. */
+static void
+check_rivals(fx_store *store)
+{
+    rival rivals[RIVALS];
+    pthread_t threads[RIVALS];
+    const char *winner = NULL;
+    for (size_t i = 0; i < RIVALS; i++) {
+        rivals[i] = (rival){.store = store};
+        (void)snprintf(rivals[i].body, sizeof rivals[i].body, "of rival %zu", i);
+        assert_int_equal(pthread_create(&threads[i], NULL, put_one, &rivals[i]), 0);
+    }
+    for (size_t i = 0; i < RIVALS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        if (rivals[i].code == FX_OK) {
+            assert_null(winner);
+            winner = rivals[i].body;
+        } else {
+            assert_int_equal(rivals[i].code, FX_ERR_EXISTS);
+        }
+    }
+    assert_non_null(winner);
+    assert_content(store, "prize", winner);
+}
+
+enum { HANDS = 4 };
+
+static int many_objects = 100; /* servers get more than a page of any of them */
+
+typedef struct hand {
+    fx_store *store;
+    int first;
+    int failed_count;
+} hand;
+
+static void *
+put_quarter(void *ctx)
+{
+    hand *self = ctx;
+    fx_err err = {0};
+    for (int i = self->first; i < many_objects; i += HANDS) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "many/%04d", i);
+        self->failed_count += fx_store_put(self->store, key, text(key), never, &err) != FX_OK;
+    }
+    return NULL;
+}
+
+static void
+count_in_order(void *ctx, const char *key, uint64_t size_bytes)
+{
+    int *next = ctx;
+    char expected[32];
+    (void)snprintf(expected, sizeof expected, "many/%04d", *next);
+    assert_string_equal(key, expected);
+    assert_int_equal(size_bytes, strlen(expected));
+    (*next)++;
+}
+
+static void
+check_many(fx_store *store)
+{
+    fx_err err = {0};
+    hand hands[HANDS];
+    pthread_t threads[HANDS];
+    for (int i = 0; i < HANDS; i++) {
+        hands[i] = (hand){.store = store, .first = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, put_quarter, &hands[i]), 0);
+    }
+    for (size_t i = 0; i < HANDS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(hands[i].failed_count, 0);
+    }
+    int next = 0;
+    assert_int_equal(fx_store_list(store, "many/", never, count_in_order, &next, &err), FX_OK);
+    assert_int_equal(next, many_objects);
+}
+
+/* Nothing is begun after the deadline, and nothing of it is there later. */
+static void
+check_deadline(fx_store *store)
+{
+    fx_err err = {0};
+    const fx_mono past = {.ns = 1};
+    uint64_t size_bytes = 0;
+    FX_BUF_AUTO out;
+    fx_buf_init(&out, 100);
+    assert_int_equal(fx_store_put(store, "late", text("x"), past, &err), FX_ERR_TIMEOUT);
+    assert_int_equal(err.outcome, FX_CLASS_TRANSIENT);
+    assert_int_equal(fx_store_get(store, "late", 0, 1, past, &out, &err), FX_ERR_TIMEOUT);
+    assert_int_equal(fx_store_stat(store, "late", past, &size_bytes, &err), FX_ERR_TIMEOUT);
+    assert_int_equal(fx_store_list(store, "", past, collect, NULL, &err), FX_ERR_TIMEOUT);
+    assert_int_equal(fx_store_remove(store, "late", past, &err), FX_ERR_TIMEOUT);
+    assert_int_equal(fx_store_stat(store, "late", never, &size_bytes, &err), FX_ERR_NOT_FOUND);
+}
+
+static void
+check_append(fx_store *store)
+{
+    fx_err err = {0};
+    const char *key = "wal/1";
+    if (!fx_store_can(store, FX_STORE_CAN_APPEND)) {
+        assert_int_equal(
+            fx_store_append(store, key, 0, text("x"), never, &err), FX_ERR_UNSUPPORTED);
+        return;
+    }
+    assert_int_equal(fx_store_append(store, key, 3, text("x"), never, &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(fx_store_append(store, key, 0, text("one"), never, &err), FX_OK);
+    assert_int_equal(fx_store_append(store, key, 0, text("one"), never, &err), FX_ERR_CONFLICT);
+    assert_int_equal(fx_store_append(store, key, 4, text("x"), never, &err), FX_ERR_CONFLICT);
+    assert_int_equal(fx_store_append(store, key, 3, text("two"), never, &err), FX_OK);
+    assert_int_equal(fx_store_append(store, key, 6, text(""), never, &err), FX_OK);
+    assert_content(store, key, "onetwo");
+    assert_list(store, "wal/", "wal/1=6 ");
+    assert_int_equal(fx_store_put(store, key, text("x"), never, &err), FX_ERR_EXISTS);
+    assert_int_equal(fx_store_put(store, "whole", text("all"), never, &err), FX_OK);
+    assert_int_equal(fx_store_append(store, "whole", 3, text("x"), never, &err), FX_ERR_EXISTS);
+    assert_content(store, "whole", "all");
+}
+
+static void
+check_retention(fx_store *store)
+{
+    fx_err err = {0};
+    fx_store_retention hour = {.until = {fx_clock_wall().ns + INT64_C(3600000000000)}};
+    if (!fx_store_can(store, FX_STORE_CAN_RETAIN)) {
+        assert_int_equal(
+            fx_store_put_retained(store, "kept", text("x"), &hour, never, &err),
+            FX_ERR_UNSUPPORTED);
+        return;
+    }
+    fx_code code = fx_store_put_retained(store, "kept", text("x"), &hour, never, &err);
+    if (is_remote && code == FX_ERR_UNSUPPORTED) { /* a bucket without Object Lock */
+        return;
+    }
+    assert_int_equal(code, FX_OK);
+    assert_int_equal(
+        fx_store_put_retained(store, "kept", text("y"), &hour, never, &err), FX_ERR_EXISTS);
+    hour.until.ns += INT64_C(3600000000000);
+    assert_int_equal(fx_store_retain(store, "kept", &hour, never, &err), FX_OK);
+    assert_int_equal(fx_store_retain(store, "none", &hour, never, &err), FX_ERR_NOT_FOUND);
+    assert_content(store, "kept", "x");
+}
+
+static void
+check_examination(fx_store *store)
+{
+    fx_err err = {0};
+    fx_store_examination found = {0};
+    fx_mono soon = fx_mono_after(fx_clock_mono(), FX_DUR_MS(20000));
+    if (fx_store_examine(store, soon, &found, &err) != FX_OK) {
+        fail_msg("%s", err.message);
+    }
+    assert_int_equal(found.can_put, FX_STORE_YES);
+    assert_int_equal(found.can_get, FX_STORE_YES);
+    assert_int_equal(found.can_list, FX_STORE_YES);
+    assert_int_equal(found.can_remove, FX_STORE_YES);
+    assert_int_equal(found.refuses_replacement, FX_STORE_YES);
+    assert_int_equal(found.lists_consistently, FX_STORE_YES);
+    assert_int_equal(
+        found.can_append, fx_store_can(store, FX_STORE_CAN_APPEND) ? FX_STORE_YES : FX_STORE_NO);
+    assert_list(store, "", ""); /* it leaves nothing */
+}
+
+typedef struct check_case {
+    const char *name;
+    void (*run)(fx_store *store);
+} check_case;
+
 static void
 every_driver_keeps_the_contract(void **state)
 {
     (void)state;
-    void (*const checks[])(fx_store *) = {
-        check_put_get, check_ranges, check_absent, check_keys, check_list, check_large};
-    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+    static const check_case checks[] = {
+        {"put and get", check_put_get},
+        {"ranges", check_ranges},
+        {"absent", check_absent},
+        {"keys", check_keys},
+        {"list", check_list},
+        {"large", check_large},
+        {"rivals", check_rivals},
+        {"many", check_many},
+        {"deadline", check_deadline},
+        {"append", check_append},
+        {"retention", check_retention},
+        {"examination", check_examination},
+    };
+    for (size_t i = 0; i < scheme_count; i++) {
         for (size_t j = 0; j < sizeof checks / sizeof checks[0]; j++) {
+            fx_mono began = fx_clock_mono();
             fx_store *store = open_new(schemes[i]);
-            checks[j](store);
+            checks[j].run(store);
             fx_store_free(store);
+            print_message(
+                "           %s %s: %lld ms\n",
+                schemes[i][0] == '\0' ? "path" : schemes[i],
+                checks[j].name,
+                (long long)fx_dur_ms(fx_mono_since(fx_clock_mono(), began)));
         }
     }
 }
@@ -358,7 +588,7 @@ remove_folder(void **state)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_driver_keeps_the_contract),
@@ -368,5 +598,23 @@ main(void)
         cmocka_unit_test(what_a_crash_leaves_in_tmp_is_never_written_to),
         cmocka_unit_test(faults_come_where_they_are_asked_for),
     };
+    const struct CMUnitTest remote_tests[] = {
+        cmocka_unit_test(every_driver_keeps_the_contract),
+    };
+    if (argc > 1) {
+        is_remote = true;
+        many_objects = 1100;
+        (void)snprintf(base, sizeof base, "/run-%d", (int)getpid());
+        const char **given = calloc((size_t)argc, sizeof *given);
+        FX_ASSERT(given != NULL);
+        for (int i = 1; i < argc; i++) {
+            given[i - 1] = argv[i];
+        }
+        schemes = given;
+        scheme_count = (size_t)argc - 1;
+        int failed_count = cmocka_run_group_tests_name("remote store", remote_tests, NULL, NULL);
+        free(given);
+        return failed_count;
+    }
     return cmocka_run_group_tests_name("store", tests, make_folder, remove_folder);
 }

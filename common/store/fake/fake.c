@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/store/store.h"
 
 enum { OBJECTS_MAX = 65536 };
@@ -10,6 +11,8 @@ typedef struct object {
     char *key;
     unsigned char *data;
     size_t size_bytes;
+    bool is_open;     /* made by an append */
+    fx_wall retained; /* until */
 } object;
 
 typedef struct fake_store {
@@ -91,8 +94,10 @@ insert(fake_store *fake, size_t place, const char *key, fx_bytes body)
 static fx_code
 fake_put(void *state, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
 {
-    (void)deadline;
     fake_store *fake = state;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
     bool found = false;
     fx_code code = FX_OK;
     (void)pthread_mutex_lock(&fake->lock);
@@ -125,8 +130,10 @@ fake_get(
     fx_buf *out,
     fx_err *err)
 {
-    (void)deadline;
     fake_store *fake = state;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
     bool found = false;
     fx_code code = FX_OK;
     (void)pthread_mutex_lock(&fake->lock);
@@ -146,8 +153,10 @@ fake_get(
 static fx_code
 fake_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_bytes, fx_err *err)
 {
-    (void)deadline;
     fake_store *fake = state;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
     bool found = false;
     (void)pthread_mutex_lock(&fake->lock);
     size_t place = place_of(fake, key, &found);
@@ -163,10 +172,11 @@ static fx_code
 fake_list(
     void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
 {
-    (void)deadline;
-    (void)err;
     fake_store *fake = state;
     bool found = false;
+    if (fx_store_check_deadline(deadline, prefix, err) != FX_OK) {
+        return err->code;
+    }
     (void)pthread_mutex_lock(&fake->lock);
     for (size_t i = place_of(fake, prefix, &found);
          i < fake->count && strncmp(fake->objects[i].key, prefix, strlen(prefix)) == 0;
@@ -178,15 +188,121 @@ fake_list(
 }
 
 static fx_code
+add_bytes(object *to, uint64_t offset, fx_bytes bytes, fx_err *err)
+{
+    if (!to->is_open) {
+        return fx_fail(err, FX_ERR_EXISTS, "could not add to \"%s\": it was stored whole", to->key);
+    }
+    if (to->size_bytes != offset) {
+        return fx_fail(
+            err,
+            FX_ERR_CONFLICT,
+            "could not add to \"%s\": it has %zu bytes",
+            to->key,
+            to->size_bytes);
+    }
+    to->data = realloc(to->data, to->size_bytes + bytes.size_bytes + 1);
+    FX_ASSERT(to->data != NULL);
+    if (bytes.size_bytes > 0) {
+        memcpy(to->data + to->size_bytes, bytes.data, bytes.size_bytes);
+    }
+    to->size_bytes += bytes.size_bytes;
+    return FX_OK;
+}
+
+static fx_code
+fake_append(
+    void *state, const char *key, uint64_t offset, fx_bytes bytes, fx_mono deadline, fx_err *err)
+{
+    fake_store *fake = state;
+    bool found = false;
+    fx_code code = fx_store_check_deadline(deadline, key, err);
+    (void)pthread_mutex_lock(&fake->lock);
+    size_t place = place_of(fake, key, &found);
+    if (code == FX_OK && found) {
+        code = add_bytes(&fake->objects[place], offset, bytes, err);
+    } else if (code == FX_OK && offset > 0) {
+        code = not_found(key, err);
+    } else if (code == FX_OK && fake->count == OBJECTS_MAX) {
+        code = fx_fail(err, FX_ERR_NO_SPACE, "could not store \"%s\": the store is full", key);
+    } else if (code == FX_OK) {
+        insert(fake, place, key, bytes);
+        fake->objects[place].is_open = true;
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
+    return code;
+}
+
+static fx_code
+fake_retain(
+    void *state,
+    const char *key,
+    const fx_store_retention *retention,
+    fx_mono deadline,
+    fx_err *err)
+{
+    fake_store *fake = state;
+    bool found = false;
+    fx_code code = fx_store_check_deadline(deadline, key, err);
+    (void)pthread_mutex_lock(&fake->lock);
+    object *of = &fake->objects[place_of(fake, key, &found)];
+    if (code == FX_OK && !found) {
+        code = not_found(key, err);
+    } else if (code == FX_OK && retention->until.ns < of->retained.ns) {
+        code = fx_fail(err, FX_ERR_DENIED, "could not retain \"%s\" for less long", key);
+    } else if (code == FX_OK) {
+        of->retained = retention->until;
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
+    return code;
+}
+
+static fx_code
+fake_put_retained(
+    void *state,
+    const char *key,
+    fx_bytes body,
+    const fx_store_retention *retention,
+    fx_mono deadline,
+    fx_err *err)
+{
+    fx_code code = fake_put(state, key, body, deadline, err);
+    return code == FX_OK ? fake_retain(state, key, retention, deadline, err) : code;
+}
+
+static unsigned
+fake_abilities(const void *state)
+{
+    (void)state;
+    return FX_STORE_CAN_APPEND | FX_STORE_CAN_RETAIN;
+}
+
+static fx_code
+fake_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *err)
+{
+    (void)state;
+    (void)deadline;
+    (void)err;
+    to->versioning = FX_STORE_NO;
+    to->object_lock = FX_STORE_NO;
+    fx_store_note(to, "this store is in memory and ends with the program");
+    return FX_OK;
+}
+
+static fx_code
 fake_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
 {
-    (void)deadline;
     fake_store *fake = state;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
     bool found = false;
     (void)pthread_mutex_lock(&fake->lock);
     size_t place = place_of(fake, key, &found);
     fx_code code = found ? FX_OK : not_found(key, err);
-    if (found) {
+    if (found && fake->objects[place].retained.ns > fx_clock_wall().ns) {
+        code = fx_fail(err, FX_ERR_DENIED, "could not remove \"%s\": it is retained", key);
+    } else if (found) {
         object *gone = &fake->objects[place];
         free(gone->key);
         free(gone->data);
@@ -209,4 +325,9 @@ const fx_store_driver fx_store_driver_fake = {
     .stat = fake_stat,
     .list = fake_list,
     .remove = fake_remove,
+    .examine = fake_examine,
+    .abilities = fake_abilities,
+    .append = fake_append,
+    .put_retained = fake_put_retained,
+    .retain = fake_retain,
 };

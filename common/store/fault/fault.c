@@ -172,6 +172,81 @@ fault_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
     return doubted(fx_store_remove(fault->inner, key, deadline, err), doubt, err);
 }
 
+static fx_code
+fault_append(
+    void *state, const char *key, uint64_t offset, fx_bytes bytes, fx_mono deadline, fx_err *err)
+{
+    fault_store *fault = state;
+    bool doubt = false;
+    if (change(fault, &doubt, err) != FX_OK) {
+        return err->code;
+    }
+    return doubted(fx_store_append(fault->inner, key, offset, bytes, deadline, err), doubt, err);
+}
+
+static fx_code
+fault_put_retained(
+    void *state,
+    const char *key,
+    fx_bytes body,
+    const fx_store_retention *retention,
+    fx_mono deadline,
+    fx_err *err)
+{
+    fault_store *fault = state;
+    bool doubt = false;
+    if (change(fault, &doubt, err) != FX_OK) {
+        return err->code;
+    }
+    return doubted(
+        fx_store_put_retained(fault->inner, key, body, retention, deadline, err), doubt, err);
+}
+
+static fx_code
+fault_retain(
+    void *state,
+    const char *key,
+    const fx_store_retention *retention,
+    fx_mono deadline,
+    fx_err *err)
+{
+    fault_store *fault = state;
+    bool doubt = false;
+    if (change(fault, &doubt, err) != FX_OK) {
+        return err->code;
+    }
+    return doubted(fx_store_retain(fault->inner, key, retention, deadline, err), doubt, err);
+}
+
+/* What the family tried went through the faults; the rest is the inner driver's. */
+static fx_code
+fault_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *err)
+{
+    fault_store *fault = state;
+    fx_store_examination inner = {0};
+    if (look(fault, err) != FX_OK ||
+        fx_store_examine(fault->inner, deadline, &inner, err) != FX_OK) {
+        return err->code;
+    }
+    to->versioning = inner.versioning;
+    to->object_lock = inner.object_lock;
+    to->leftovers = inner.leftovers;
+    to->leftover_count = inner.leftover_count;
+    return FX_OK;
+}
+
+static unsigned
+fault_abilities(const void *state)
+{
+    const fault_store *fault = state;
+    const fx_store_ability all[] = {FX_STORE_CAN_APPEND, FX_STORE_CAN_RETAIN};
+    unsigned abilities = 0;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        abilities |= fx_store_can(fault->inner, all[i]) ? (unsigned)all[i] : 0;
+    }
+    return abilities;
+}
+
 const fx_store_driver fx_store_driver_fault = {
     .name = "fault",
     .for_tests = true,
@@ -184,4 +259,9 @@ const fx_store_driver fx_store_driver_fault = {
     .stat = fault_stat,
     .list = fault_list,
     .remove = fault_remove,
+    .examine = fault_examine,
+    .abilities = fault_abilities,
+    .append = fault_append,
+    .put_retained = fault_put_retained,
+    .retain = fault_retain,
 };

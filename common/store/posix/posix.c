@@ -12,8 +12,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -163,12 +165,12 @@ open_folder(const posix_store *store, const char *key)
 /* NOLINTEND(misc-no-recursion) */
 
 static bool
-write_whole(int fd, fx_bytes body)
+write_at(int fd, uint64_t offset, fx_bytes body)
 {
     const unsigned char *data = body.data;
     size_t left_bytes = body.size_bytes;
     while (left_bytes > 0) {
-        ssize_t put_bytes = write(fd, data, left_bytes);
+        ssize_t put_bytes = pwrite(fd, data, left_bytes, (off_t)offset);
         if (put_bytes < 0 && errno == EINTR) {
             continue;
         }
@@ -176,6 +178,7 @@ write_whole(int fd, fx_bytes body)
             return false;
         }
         data += put_bytes;
+        offset += (uint64_t)put_bytes;
         left_bytes -= (size_t)put_bytes;
     }
     return fsync(fd) == 0;
@@ -207,7 +210,7 @@ write_temporary(posix_store *store, const char *key, fx_bytes body, char out_nam
     if (fd < 0) {
         return failed(store, "create", out_name, err);
     }
-    bool written = write_whole(fd, body);
+    bool written = write_at(fd, 0, body);
     int saved_errno = errno;
     (void)close(fd);
     if (!written) {
@@ -221,11 +224,15 @@ write_temporary(posix_store *store, const char *key, fx_bytes body, char out_nam
 static fx_code
 posix_put(void *state, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
 {
-    (void)deadline; /* a local disk has none */
     posix_store *store = state;
     char temporary[64];
     sweep(store);
-    if (write_temporary(store, key, body, temporary, err) != FX_OK) {
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK ||
+        write_temporary(store, key, body, temporary, err) != FX_OK) {
+        return err->code;
+    }
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) { /* a slow disk: nothing is there */
+        (void)unlinkat(store->root_fd, temporary, 0);
         return err->code;
     }
     int folder = open_folder(store, key);
@@ -262,8 +269,10 @@ posix_get(
     fx_buf *out,
     fx_err *err)
 {
-    (void)deadline;
     posix_store *store = state;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
     int fd = open_below(store, key, O_RDONLY);
     struct stat info;
     if (fd < 0) {
@@ -302,8 +311,10 @@ posix_get(
 static fx_code
 posix_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_bytes, fx_err *err)
 {
-    (void)deadline;
     posix_store *store = state;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
     int fd = open_below(store, key, O_PATH);
     struct stat info;
     fx_code code = FX_OK;
@@ -321,6 +332,7 @@ posix_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_by
 typedef struct walk {
     posix_store *store;
     const char *prefix;
+    fx_mono deadline;
     fx_store_visit visit;
     void *ctx;
     fx_err *err;
@@ -401,6 +413,9 @@ walk_folder(const walk *w, const char *path, size_t depth)
     if (depth > DEPTH_MAX) {
         return fx_fail(w->err, FX_ERR_LIMIT, "could not list \"%.100s\": too deep", path);
     }
+    if (fx_store_check_deadline(w->deadline, path, w->err) != FX_OK) {
+        return w->err->code;
+    }
     int folder = open_below(w->store, path[0] == '\0' ? "." : path, O_RDONLY | O_DIRECTORY);
     if (folder < 0) {
         return errno == ENOENT && depth > 0 ? FX_OK : failed(w->store, "list", path, w->err);
@@ -432,16 +447,154 @@ static fx_code
 posix_list(
     void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
 {
-    (void)deadline;
-    walk w = {.store = state, .prefix = prefix, .visit = visit, .ctx = ctx, .err = err};
+    walk w = {
+        .store = state,
+        .prefix = prefix,
+        .deadline = deadline,
+        .visit = visit,
+        .ctx = ctx,
+        .err = err};
     return walk_folder(&w, "", 0);
+}
+
+static fx_code
+stored_whole(const char *key, fx_err *err)
+{
+    return fx_fail(err, FX_ERR_EXISTS, "could not add to \"%s\": it was stored whole", key);
+}
+
+/* A put leaves a file that nobody may write. */
+static bool
+is_whole(int folder, const char *key)
+{
+    const char *slash = strrchr(key, '/');
+    struct stat info;
+    return folder >= 0 &&
+           fstatat(folder, slash == NULL ? key : slash + 1, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (info.st_mode & S_IWUSR) == 0;
+}
+
+/* The object that appends make, made if asked for, and its folder. */
+static int
+open_appended(const posix_store *store, const char *key, bool make, int *out_folder)
+{
+    char path[FX_STORE_KEY_MAX_BYTES + 1] = ".";
+    const char *slash = strrchr(key, '/');
+    if (slash != NULL) {
+        memcpy(path, key, (size_t)(slash - key));
+        path[slash - key] = '\0';
+    }
+    if (store->root_fd < 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    *out_folder = make ? open_folder(store, key) : open_below(store, path, O_RDONLY | O_DIRECTORY);
+    if (*out_folder < 0) {
+        return -1;
+    }
+    return openat(
+        *out_folder,
+        slash == NULL ? key : slash + 1,
+        O_RDWR | O_NOFOLLOW | O_CLOEXEC | (make ? O_CREAT : 0),
+        0640);
+}
+
+/*
+ * What a failed write added is taken off again, so that the next append finds what it expects;
+ * *out_undone: whether it could be.
+ */
+static bool
+add_bytes(int fd, uint64_t offset, fx_bytes bytes, bool *out_undone)
+{
+    *out_undone = true;
+    if (write_at(fd, offset, bytes)) {
+        return true;
+    }
+    int saved_errno = errno;
+    *out_undone = ftruncate(fd, (off_t)offset) == 0 && fsync(fd) == 0;
+    errno = saved_errno;
+    return false;
+}
+
+/* The object is locked: of two appends at one offset the second sees what the first added. */
+static fx_code
+append_locked(
+    const posix_store *store, const char *key, int fd, uint64_t offset, fx_bytes bytes, fx_err *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        return failed(store, "look at", key, err);
+    }
+    if (info.st_nlink == 0) {
+        return fx_fail_as(
+            err,
+            FX_CLASS_TRANSIENT,
+            FX_ERR_NOT_FOUND,
+            "could not add to \"%s\": it was removed meanwhile",
+            key);
+    }
+    if ((info.st_mode & S_IWUSR) == 0) {
+        return stored_whole(key, err);
+    }
+    if ((uint64_t)info.st_size != offset) {
+        return fx_fail(
+            err,
+            FX_ERR_CONFLICT,
+            "could not add to \"%s\" at %" PRIu64 ": it has %jd bytes",
+            key,
+            offset,
+            (intmax_t)info.st_size);
+    }
+    bool undone = false;
+    if (!add_bytes(fd, offset, bytes, &undone)) {
+        fx_code code = failed(store, "add to", key, err);
+        err->outcome = undone ? err->outcome : FX_CLASS_UNKNOWN;
+        return code;
+    }
+    return FX_OK;
+}
+
+static fx_code
+posix_append(
+    void *state, const char *key, uint64_t offset, fx_bytes bytes, fx_mono deadline, fx_err *err)
+{
+    posix_store *store = state;
+    int folder = -1;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
+    int fd = open_appended(store, key, offset == 0, &folder);
+    fx_code code = fd < 0 ? failed(store, "open", key, err) : FX_OK;
+    if (code == FX_ERR_DENIED && is_whole(folder, key)) {
+        code = stored_whole(key, err);
+    }
+    if (code == FX_OK && flock(fd, LOCK_EX) != 0) {
+        code = failed(store, "lock", key, err);
+    }
+    if (code == FX_OK) {
+        code = append_locked(store, key, fd, offset, bytes, err);
+    }
+    /* The name must be durable too, also where the append that made it crashed before this. */
+    if (code == FX_OK && fsync(folder) != 0) {
+        code = failed(store, "sync the folder of", key, err);
+        err->outcome = FX_CLASS_UNKNOWN;
+    }
+    if (fd >= 0) {
+        (void)close(fd); /* gives the lock up */
+    }
+    if (folder >= 0) {
+        (void)close(folder);
+    }
+    return code;
 }
 
 static fx_code
 posix_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
 {
-    (void)deadline;
     posix_store *store = state;
+    if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
+        return err->code;
+    }
     const char *slash = strrchr(key, '/');
     char path[FX_STORE_KEY_MAX_BYTES + 1] = ".";
     if (slash != NULL) {
@@ -462,6 +615,50 @@ posix_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
     return code;
 }
 
+static unsigned
+posix_abilities(const void *state)
+{
+    (void)state;
+    return FX_STORE_CAN_APPEND;
+}
+
+/* Temporaries that still lie there: of crashed processes, or of puts that go on. */
+static uint32_t
+count_temporaries(const posix_store *store)
+{
+    struct dirent **entries = NULL;
+    int count = scandirat(store->root_fd, "tmp", &entries, is_visible, NULL);
+    for (int i = 0; i < count; i++) {
+        free(entries[i]);
+    }
+    free(entries);
+    return count > 0 ? (uint32_t)count : 0;
+}
+
+static fx_code
+posix_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *err)
+{
+    (void)deadline;
+    (void)err;
+    const posix_store *store = state;
+    to->versioning = FX_STORE_NO;
+    to->object_lock = FX_STORE_NO;
+    to->knows_clock_skew = true; /* the clock is ours */
+    to->leftover_count = count_temporaries(store);
+    to->leftovers = to->leftover_count > 0 ? FX_STORE_YES : FX_STORE_NO;
+    struct statvfs room;
+    if (store->root_fd >= 0 && fstatvfs(store->root_fd, &room) == 0) {
+        fx_store_note(
+            to,
+            "%" PRIu64 " MiB are free",
+            (uint64_t)room.f_bavail * (uint64_t)room.f_frsize / (1024 * 1024));
+    }
+    fx_store_note(
+        to,
+        "whoever may write to this folder may remove what is in it: keep another tier elsewhere");
+    return FX_OK;
+}
+
 const fx_store_driver fx_store_driver_posix = {
     .name = "posix",
     .state_bytes = sizeof(posix_store),
@@ -473,4 +670,7 @@ const fx_store_driver fx_store_driver_posix = {
     .stat = posix_stat,
     .list = posix_list,
     .remove = posix_remove,
+    .examine = posix_examine,
+    .abilities = posix_abilities,
+    .append = posix_append,
 };
