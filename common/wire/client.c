@@ -28,6 +28,7 @@ struct fx_wire_client {
     nng_stream_dialer *dialer;
     nng_aio *dial_aio;    /* waited for by the caller */
     nng_aio *send_aio;    /* likewise */
+    nng_aio *hello_aio;   /* likewise */
     nng_aio *receive_aio; /* received() */
     fx_rng rng;
 
@@ -188,21 +189,17 @@ drop_stream(fx_wire_client *client)
     nng_stream_free(stream);
 }
 
-/* Sends or receives all of `bytes` and waits; a nng result. Only the caller's thread. */
+/* Sends all of `bytes` and waits; a nng result. Only the caller's thread. */
 static int
-/* NOLINTNEXTLINE(readability-non-const-parameter): nng writes to it when it receives */
-transfer(fx_wire_client *client, unsigned char *bytes, size_t size_bytes, bool sends)
+/* NOLINTNEXTLINE(readability-non-const-parameter): nng's vectors are not const */
+send_all(fx_wire_client *client, unsigned char *bytes, size_t size_bytes)
 {
     size_t done_bytes = 0;
     while (done_bytes < size_bytes) {
         nng_iov vector = {.iov_buf = bytes + done_bytes, .iov_len = size_bytes - done_bytes};
         int set = nng_aio_set_iov(client->send_aio, 1, &vector);
         FX_ASSERT(set == 0);
-        if (sends) {
-            nng_stream_send(client->stream, client->send_aio);
-        } else {
-            nng_stream_recv(client->stream, client->send_aio);
-        }
+        nng_stream_send(client->stream, client->send_aio);
         nng_aio_wait(client->send_aio);
         int result = nng_aio_result(client->send_aio);
         if (result != 0) {
@@ -213,17 +210,57 @@ transfer(fx_wire_client *client, unsigned char *bytes, size_t size_bytes, bool s
     return 0;
 }
 
+static void
+/* NOLINTNEXTLINE(readability-non-const-parameter): nng writes to it */
+begin_hello(fx_wire_client *client, unsigned char *hello, size_t done_bytes)
+{
+    nng_iov vector = {.iov_buf = hello + done_bytes, .iov_len = FX_FRAME_HELLO_BYTES - done_bytes};
+    int set = nng_aio_set_iov(client->hello_aio, 1, &vector);
+    FX_ASSERT(set == 0);
+    nng_stream_recv(client->stream, client->hello_aio);
+}
+
+/* Waits for the rest of the server's hello; a nng result. */
+static int
+end_hello(fx_wire_client *client, unsigned char *hello)
+{
+    size_t done_bytes = 0;
+    nng_aio_wait(client->hello_aio);
+    int result = nng_aio_result(client->hello_aio);
+    while (result == 0) {
+        done_bytes += nng_aio_count(client->hello_aio);
+        if (done_bytes == FX_FRAME_HELLO_BYTES) {
+            break;
+        }
+        begin_hello(client, hello, done_bytes);
+        nng_aio_wait(client->hello_aio);
+        result = nng_aio_result(client->hello_aio);
+    }
+    return result;
+}
+
+/* Receives from the start: nng tells of a lost connection only those that wait already. */
+static int
+swap_hellos(fx_wire_client *client, unsigned char *hello)
+{
+    unsigned char own[FX_FRAME_HELLO_BYTES];
+    fx_frame_put_hello(own, FX_FRAME_REQ);
+    begin_hello(client, hello, 0);
+    int sent = send_all(client, own, sizeof(own));
+    if (sent != 0) {
+        nng_stream_close(client->stream);
+    }
+    int result = end_hello(client, hello);
+    return sent != 0 && result != NNG_EPEERAUTH ? sent : result;
+}
+
 static int
 exchange_hellos(fx_wire_client *client)
 {
     unsigned char hello[FX_FRAME_HELLO_BYTES];
     bool verified = false;
     fx_wire_peer peer;
-    fx_frame_put_hello(hello, FX_FRAME_REQ);
-    int result = transfer(client, hello, sizeof(hello), true);
-    if (result == 0) {
-        result = transfer(client, hello, sizeof(hello), false);
-    }
+    int result = swap_hellos(client, hello);
     if (result != 0) {
         return result;
     }
@@ -403,7 +440,7 @@ exchange(fx_wire_client *client, fx_bytes request, fx_buf *reply, fx_err *err)
     FX_ASSERT(frame != NULL);
     fx_frame_put_message(frame, id, request);
     fx_monitor_unlock(&client->monitor);
-    int result = transfer(client, frame, size_bytes, true);
+    int result = send_all(client, frame, size_bytes);
     fx_monitor_lock(&client->monitor);
     free(frame);
     while (result == 0 && client->connected && !client->received && !is_over(client)) {
@@ -484,6 +521,9 @@ open_parts(fx_wire_client *client, fx_err *err)
         result = nng_aio_alloc(&client->send_aio, NULL, NULL);
     }
     if (result == 0) {
+        result = nng_aio_alloc(&client->hello_aio, NULL, NULL);
+    }
+    if (result == 0) {
         result = nng_aio_alloc(&client->receive_aio, received, client);
     }
     if (result != 0) {
@@ -552,6 +592,7 @@ fx_wire_client_free(fx_wire_client *client)
     }
     nng_aio_free(client->dial_aio); /* each waits for its callback; NULL is allowed */
     nng_aio_free(client->send_aio);
+    nng_aio_free(client->hello_aio);
     nng_aio_free(client->receive_aio);
     if (client->config != NULL) {
         nng_tls_config_free(client->config);

@@ -39,6 +39,7 @@ struct fx_wire_request {
     fx_mono deadline; /* of the step */
     bool ready;       /* the peer is known */
     bool ending;      /* the server closed the stream */
+    bool lost;        /* the last sweep found its TCP connection gone */
     fx_wire_peer peer;
     char address[ADDRESS_BYTES];
     unsigned char head[FX_FRAME_HELLO_BYTES];
@@ -571,7 +572,9 @@ sweep(fx_wire_duty *duty, fx_mono now)
     fx_monitor_lock(&server->monitor);
     for (fx_wire_request *at = server->first; at != NULL; at = at->next) {
         bool ours = at->step == STEP_HANDLING || at->step == STEP_PARKED;
-        if (!ours && !at->ending && at->deadline.ns < now.ns) {
+        bool over = at->deadline.ns < now.ns || at->lost; /* it had a sweep's time to end itself */
+        at->lost = fx_tls_stream_is_lost(at->stream);
+        if (!ours && !at->ending && over) {
             close_stream(at);
         }
     }

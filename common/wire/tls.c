@@ -558,6 +558,18 @@ fx_tls_noted_peer(fx_wire_peer *out_peer)
     return result;
 }
 
+/*
+ * nng closes its TCP connection when a send in the background fails, and fails what is queued, but
+ * remembers nothing: what is queued next waits for a receive that it never starts. A send fails
+ * only once the kernel has ended the connection, and then there is no peer's address any more.
+ */
+bool
+fx_tls_stream_is_lost(void *stream)
+{
+    nng_sockaddr address;
+    return nng_stream_get_addr(stream, NNG_OPT_REMADDR, &address) != 0;
+}
+
 void
 fx_tls_take_failure(fx_tls *tls, char *out_text, size_t size_bytes)
 {

@@ -32,5 +32,12 @@ FX_MUST_USE fx_code fx_tls_config(fx_tls *tls, void **out_config, fx_err *err);
  */
 FX_MUST_USE bool fx_tls_noted_peer(fx_wire_peer *out_peer);
 
+/*
+ * True if the TCP connection below a stream (a nng_stream) is gone. nng 1.5 tells only operations
+ * that wait at that moment; one that begins later never ends, unless its stream is closed. Call it
+ * while nobody frees the stream.
+ */
+FX_MUST_USE bool fx_tls_stream_is_lost(void *stream);
+
 /* What went wrong with the last handshake, "" if nothing did since the last call. */
 void fx_tls_take_failure(fx_tls *tls, char *out_text, size_t size_bytes);
