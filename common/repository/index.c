@@ -184,6 +184,24 @@ fx_index_is_recorded(const fx_index *index, const fx_chunk_id *id)
     return recorded;
 }
 
+void
+fx_index_each(
+    const fx_index *index, void (*visit)(void *ctx, const fx_index_entry *entry), void *ctx)
+{
+    read_lock(index);
+    for (size_t i = 0; i < index->part_count; i++) {
+        const fx_index_part *part = &index->parts[i];
+        for (size_t at = 0; at < part->entry_count; at++) {
+            if (part->entries[at].pack < part->pack_count) {
+                fx_index_entry entry = part->entries[at];
+                entry.pack += index->first_pack[i];
+                visit(ctx, &entry);
+            }
+        }
+    }
+    unlock(index);
+}
+
 /* ---- adding
  * ---------------------------------------------------------------------------------------- */
 
@@ -326,9 +344,13 @@ fx_index_load(fx_index *index, const char *path, fx_buf *out_label, fx_err *err)
  * --------------------------------------------------------------------------------- */
 
 fx_code
-fx_index_encode(const fx_index_pack *pack, const fx_object_writer *object, fx_buf *out, fx_err *err)
+fx_index_encode(
+    const fx_index_pack *pack,
+    const unsigned char *ids,
+    size_t stride_bytes,
+    fx_buf *out,
+    fx_err *err)
 {
-    FX_ASSERT(pack->blob_count == object->count);
     unsigned char *room = NULL;
     size_t record_bytes = RECORD_HEAD_BYTES + (size_t)pack->blob_count * FX_ID_BYTES;
     if (fx_buf_extend(out, record_bytes, &room, err) != FX_OK) {
@@ -341,9 +363,8 @@ fx_index_encode(const fx_index_pack *pack, const fx_object_writer *object, fx_bu
     for (size_t i = 0; i < 4; i++) {
         room[FX_ID_BYTES + 8 + i] = (unsigned char)(pack->blob_count >> (8 * i));
     }
-    for (uint32_t i = 0; i < pack->blob_count; i++) {
-        const fx_chunk_id *id = fx_object_id_at(object, i);
-        memcpy(room + RECORD_HEAD_BYTES + (size_t)i * FX_ID_BYTES, id->bytes, FX_ID_BYTES);
+    for (size_t i = 0; i < pack->blob_count; i++) {
+        memcpy(room + RECORD_HEAD_BYTES + i * FX_ID_BYTES, ids + i * stride_bytes, FX_ID_BYTES);
     }
     return FX_OK;
 }

@@ -57,6 +57,11 @@ bool fx_index_has(const fx_index *index, const fx_chunk_id *id);
 /* Is the chunk in a pack that an index object names? */
 bool fx_index_is_recorded(const fx_index *index, const fx_chunk_id *id);
 
+/* Every place of every chunk, in no order that means anything. `visit` must not add to the index.
+ */
+void fx_index_each(
+    const fx_index *index, void (*visit)(void *ctx, const fx_index_entry *entry), void *ctx);
+
 /* ---- adding -------------------------------------------------------------------------------------
  */
 
@@ -76,10 +81,16 @@ fx_index_mark fx_index_marked(const fx_index *index);
 /* Forgets what was added since. */
 void fx_index_roll_back(fx_index *index, const fx_index_mark *mark);
 
-/* Appends the record of a pack and its chunks as it stands in an index object's blobs. errors:
- * LIMIT, with `out` unchanged */
+/*
+ * Appends the record of a pack and its chunks as it stands in an index object's blobs. The ids lie
+ * `stride_bytes` apart. errors: LIMIT, with `out` unchanged
+ */
 FX_MUST_USE fx_code fx_index_encode(
-    const fx_index_pack *pack, const fx_object_writer *object, fx_buf *out, fx_err *err);
+    const fx_index_pack *pack,
+    const unsigned char *ids,
+    size_t stride_bytes,
+    fx_buf *out,
+    fx_err *err);
 /* Adds all records of a blob. errors: DAMAGED, after which the index must be rolled back */
 FX_MUST_USE fx_code fx_index_decode(fx_index *index, fx_bytes blob, fx_err *err);
 

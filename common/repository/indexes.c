@@ -58,8 +58,12 @@ load_index(fx_repository *repository, const char *store_key, fx_err *err)
             "could not read \"%s\": its bytes are not what was written",
             store_key);
     }
-    if (object->aead == NULL) {
-        return FX_OK; /* of a scope that is not ours: it has nothing to tell us */
+    if (object->aead == NULL) { /* of a scope that is not ours: it has nothing to tell us */
+        fx_chunk_id name;
+        if (name_of(store_key, &name)) {
+            (void)fx_id_set_add(&repository->foreign, &name);
+        }
+        return FX_OK;
     }
     fx_index_mark before = fx_index_marked(repository->index);
     fx_code code = FX_OK;
@@ -233,11 +237,48 @@ load_listed(fx_repository *repository, char **store_key, fx_err *err)
     return FX_OK;
 }
 
-fx_code
-fx_repository_load_indexes(fx_repository *repository, fx_err *err)
+/* Numbers of packs mean something else from then on. */
+void
+fx_repository_forget_indexes(fx_repository *repository)
+{
+    fx_index_free(repository->index);
+    repository->index = fx_index_new(repository->cache_folder);
+    fx_id_set_free(&repository->loaded);
+    fx_id_set_free(&repository->foreign);
+    repository->saved_count = 0;
+    while (repository->bad_count > 0) {
+        free(repository->bad[--repository->bad_count].store_key);
+    }
+    repository->rescued = false;
+    repository->rescued_count = 0;
+    for (size_t i = 0; i < FX_OPEN_PACK_MAX; i++) {
+        fx_object_free(repository->packs[i].object);
+        repository->packs[i] = (fx_open_pack){0};
+    }
+    for (size_t i = 0; i < FX_SEGMENT_MAX; i++) {
+        repository->segments[i].used_at = 0;
+    }
+}
+
+static bool
+is_one_gone(const fx_repository *repository, const fx_key_list *list)
+{
+    size_t still = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        fx_chunk_id name;
+        still += name_of(list->items[i], &name) && fx_id_set_has(&repository->loaded, &name);
+    }
+    return still < repository->loaded.count;
+}
+
+static fx_code
+load_all(fx_repository *repository, bool must_be_there, fx_err *err)
 {
     fx_key_list list = {0};
     fx_code code = fx_repository_list_keys(repository, "indexes/", &list, err);
+    if (code == FX_OK && must_be_there && is_one_gone(repository, &list)) {
+        fx_repository_forget_indexes(repository);
+    }
     if (code == FX_OK && repository->cache != NULL && repository->loaded.count == 0) {
         load_copy(repository, &list);
     }
@@ -253,6 +294,18 @@ fx_repository_load_indexes(fx_repository *repository, fx_err *err)
         fx_ignore(save_copy(repository, &ignored), "the copy saves time, nothing else");
     }
     return code;
+}
+
+fx_code
+fx_repository_load_indexes(fx_repository *repository, fx_err *err)
+{
+    return load_all(repository, false, err);
+}
+
+fx_code
+fx_repository_refresh_indexes(fx_repository *repository, fx_err *err)
+{
+    return load_all(repository, true, err);
 }
 
 /* ---- packs without an index
@@ -313,6 +366,7 @@ rescue_pack(
     fx_index_pack pack = {
         .size_bytes = size_bytes, .blob_count = object->blob_count, .is_rescued = 1};
     memcpy(pack.name, name, FX_ID_BYTES);
+    repository->rescued_count++;
     fx_index_entry entry = {.pack = fx_index_add_pack(repository->index, &pack)};
     for (entry.blob = 0; entry.blob < object->blob_count; entry.blob++) {
         entry.id = object->blobs[entry.blob].id;

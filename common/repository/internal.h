@@ -50,13 +50,15 @@ struct fx_repository {
     bool has_key_names;
     fx_index *index;
     fx_id_set loaded;         /* names of index objects that are in the index */
+    fx_id_set foreign;        /* of them, those of scopes that are not ours */
     size_t saved_count;       /* of them, those that the copy on disk holds */
     char *cache;              /* path of that copy; NULL: none is kept */
     char *cache_folder;       /* that it lies in */
     struct fx_bad_index *bad; /* index objects that cannot be read */
     size_t bad_count;
-    bool rescued;    /* directories of packs that no index names are in the index */
-    fx_hmac **hmacs; /* one a scope of the key */
+    size_t rescued_count; /* packs in the index that only their own directories told of */
+    bool rescued;         /* directories of packs that no index names are in the index */
+    fx_hmac **hmacs;      /* one a scope of the key */
     fx_zip *zip;
     uint64_t use_count;
     fx_open_pack packs[FX_OPEN_PACK_MAX];
@@ -121,6 +123,24 @@ FX_MUST_USE fx_code fx_repository_open_blob(
  * With the lock held.
  */
 FX_MUST_USE fx_code fx_repository_load_indexes(fx_repository *repository, fx_err *err);
+
+/* The same for a writer: forgets all if an index object is gone, perhaps with packs it names. */
+FX_MUST_USE fx_code fx_repository_refresh_indexes(fx_repository *repository, fx_err *err);
+
+/* With the lock held, too. */
+void fx_repository_forget_indexes(fx_repository *repository);
+
+/* As fx_repository_list(), with those that are void. */
+FX_MUST_USE fx_code fx_repository_list_all(
+    fx_repository *repository,
+    fx_snapshot_list *out_list,
+    size_t *out_unreadable_count,
+    fx_err *err);
+
+const char *fx_writer_lease(const fx_writer *writer);
+
+/* The writer stores again what only these packs hold. Before anything is added. */
+void fx_writer_avoid(fx_writer *writer, const fx_id_set *packs);
 
 /*
  * Adds what the directories of packs say that no readable index names; once. Such packs serve

@@ -242,11 +242,10 @@ fx_object_add(
     return FX_OK;
 }
 
-const fx_chunk_id *
-fx_object_id_at(const fx_object_writer *writer, uint32_t index)
+const unsigned char *
+fx_object_ids(const fx_object_writer *writer)
 {
-    FX_ASSERT(index < writer->count);
-    return (const void *)(writer->directory.data + (size_t)index * FX_OBJECT_ENTRY_BYTES);
+    return writer->directory.data;
 }
 
 fx_code

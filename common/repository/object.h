@@ -108,8 +108,8 @@ void fx_object_fill(
     const fx_object_slot *slot,
     const fx_blob_draft *draft);
 
-/* The id in line `index` of the directory so far. */
-const fx_chunk_id *fx_object_id_at(const fx_object_writer *writer, uint32_t index);
+/* The ids of the blobs so far, FX_OBJECT_ENTRY_BYTES apart; until more are added. */
+const unsigned char *fx_object_ids(const fx_object_writer *writer);
 
 /* Completes `writer->bytes`; gives its SHA-256. */
 FX_MUST_USE fx_code

@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/hex.h"
+#include "common/repository/lease.h"
 
 enum {
     REPOSITORY_MAGIC = 0x4ea05174,
@@ -313,6 +314,7 @@ fx_repository_free(fx_repository *repository)
         fx_buf_free(&repository->segments[i].bytes);
     }
     fx_id_set_free(&repository->loaded);
+    fx_id_set_free(&repository->foreign);
     free(repository->cache);
     free(repository->cache_folder);
     for (size_t i = 0; i < repository->bad_count; i++) {
@@ -455,6 +457,7 @@ decode_header(const fx_object *object, const char *store_key, fx_snapshot *out, 
     set_text(snapshot.source, sizeof snapshot.source, header->source);
     set_text(snapshot.kind, sizeof snapshot.kind, header->kind);
     set_text(snapshot.note, sizeof snapshot.note, header->note);
+    set_text(snapshot.lease, sizeof snapshot.lease, header->lease);
     snapshot.began = (fx_wall){.ns = header->began_wall_ns};
     snapshot.ended = (fx_wall){.ns = header->ended_wall_ns};
     snapshot.file_count = header->file_count;
@@ -526,8 +529,27 @@ fx_snapshot_list_free(fx_snapshot_list *list)
     *list = (fx_snapshot_list){0};
 }
 
+static fx_code
+mark_void(fx_repository *repository, fx_snapshot_list *list, fx_err *err)
+{
+    fx_settlements settled;
+    if (fx_settlements_read(repository->store, &settled, err) != FX_OK) {
+        return err->code;
+    }
+    for (size_t i = 0; i < list->count; i++) {
+        fx_chunk_id id;
+        fx_err ignored = {0};
+        fx_snapshot *snapshot = &list->items[i];
+        snapshot->is_void =
+            fx_hex_decode(snapshot->id, id.bytes, sizeof id.bytes, &ignored) == FX_OK &&
+            fx_settlements_void(&settled, snapshot->lease, &id);
+    }
+    fx_settlements_free(&settled);
+    return FX_OK;
+}
+
 fx_code
-fx_repository_list(
+fx_repository_list_all(
     fx_repository *repository,
     fx_snapshot_list *out_list,
     size_t *out_unreadable_count,
@@ -561,9 +583,35 @@ fx_repository_list(
         fx_snapshot_list_free(&list);
         return code;
     }
+    if (mark_void(repository, &list, err) != FX_OK) {
+        fx_snapshot_list_free(&list);
+        return err->code;
+    }
     qsort(list.items, list.count, sizeof *list.items, by_began);
     *out_list = list;
     *out_unreadable_count = unreadable_count;
+    return FX_OK;
+}
+
+fx_code
+fx_repository_list(
+    fx_repository *repository,
+    fx_snapshot_list *out_list,
+    size_t *out_unreadable_count,
+    fx_err *err)
+{
+    fx_snapshot_list list = {0};
+    if (fx_repository_list_all(repository, &list, out_unreadable_count, err) != FX_OK) {
+        return err->code;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        if (!list.items[i].is_void) {
+            list.items[kept++] = list.items[i];
+        }
+    }
+    list.count = kept;
+    *out_list = list;
     return FX_OK;
 }
 
@@ -635,6 +683,19 @@ fx_repository_find(
     return code;
 }
 /* NOLINTEND(readability-function-size) */
+
+fx_code
+fx_repository_forget(fx_repository *repository, const char *snapshot_id, fx_err *err)
+{
+    char store_key[FX_KEY_TEXT_BYTES];
+    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
+    fx_mono deadline = fx_repository_deadline();
+    if (fx_store_remove(repository->store, store_key, deadline, err) != FX_OK) {
+        return fx_err_wrap(err, "forgetting snapshot %.16s", snapshot_id);
+    }
+    return FX_OK;
+}
 
 fx_code
 fx_repository_snapshot_root(

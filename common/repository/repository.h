@@ -79,12 +79,14 @@ typedef struct fx_snapshot {
     char source[128]; /* name of the data set: "files:app-data", "postgres:orders-db" */
     char kind[32];    /* "files", "postgres" */
     char note[1024];  /* kind-specific, readable: JSON object text or "" */
+    char lease[52];   /* of the writer; readers need not care */
+    bool is_void;     /* put by a writer after its right to was revoked: lists leave it out */
+    uint32_t warning_count;
     fx_wall began; /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
     fx_wall ended;
     uint64_t file_count;
     uint64_t size_bytes;  /* of the saved data */
     uint64_t added_bytes; /* what it added to the store */
-    uint32_t warning_count;
 } fx_snapshot;
 
 typedef struct fx_snapshot_list {
@@ -127,6 +129,11 @@ FX_MUST_USE fx_code fx_repository_find_parent(
     fx_chunk_id *out_root,
     fx_err *err);
 
+/* Removes a snapshot; what only it needs goes with the next collection. errors: NOT_FOUND, and the
+ * store's */
+FX_MUST_USE fx_code
+fx_repository_forget(fx_repository *repository, const char *snapshot_id, fx_err *err);
+
 /* ---- writing -----------------------------------------------------------------------------------
  */
 
@@ -150,9 +157,13 @@ typedef enum fx_chunk_kind { FX_CHUNK_DATA, FX_CHUNK_TREE } fx_chunk_kind;
 FX_MUST_USE fx_code fx_writer_add_chunk(
     fx_writer *writer, fx_chunk_kind kind, fx_bytes content, fx_chunk_id *out_id, fx_err *err);
 
+/* Makes all that was added durable, and known to later writers, without a snapshot. */
+FX_MUST_USE fx_code fx_writer_flush(fx_writer *writer, fx_err *err);
+
 /*
  * Makes packs and index durable, then puts the snapshot object, which alone commits. `header` gives
- * host to note; id, sizes added are filled in. `root` is the tree's root chunk.
+ * host to note; id, sizes added are filled in. `root` is the tree's root chunk. errors: STALE (a
+ * collector revoked this writer's right to commit), and the store's
  */
 FX_MUST_USE fx_code
 fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err);

@@ -378,6 +378,13 @@ fx_tree_write(fx_writer *writer, fx_tree *tree, fx_chunk_id *out_id, fx_err *err
 /* ---- reading
  * --------------------------------------------------------------------------------------- */
 
+/* Where chunks come from, and who wants to know which. */
+typedef struct chunk_source {
+    fx_repository *repository;
+    fx_tree_seen seen;
+    void *ctx;
+} chunk_source;
+
 static fx_code
 bad_tree(fx_err *err, const char *what)
 {
@@ -459,19 +466,22 @@ take_extents(Fortress__Tree__Extent *const *list, size_t count, fx_node *node, f
 }
 
 static fx_code
-read_bytes(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_bytes, fx_err *err)
+read_bytes(const chunk_source *from, const fx_chunk_id *id, fx_buf *out_bytes, fx_err *err)
 {
     fx_buf_init(out_bytes, FX_CHUNK_MAX_BYTES);
-    return fx_repository_read_chunk(repository, id, out_bytes, err);
+    if (from->seen != NULL) {
+        from->seen(from->ctx, id);
+    }
+    return fx_repository_read_chunk(from->repository, id, out_bytes, err);
 }
 
 static fx_code
 read_extent_part(
-    fx_repository *repository, const ProtobufCBinaryData *part, fx_node *node, fx_err *err)
+    const chunk_source *from, const ProtobufCBinaryData *part, fx_node *node, fx_err *err)
 {
     fx_chunk_id id;
     FX_BUF_AUTO bytes = {0};
-    if (take_id(part, &id, err) != FX_OK || read_bytes(repository, &id, &bytes, err) != FX_OK) {
+    if (take_id(part, &id, err) != FX_OK || read_bytes(from, &id, &bytes, err) != FX_OK) {
         return err->code;
     }
     Fortress__Tree__ExtentList *list =
@@ -525,7 +535,7 @@ check_node(const Fortress__Tree__Node *packed, const fx_node *node, fx_err *err)
 
 /* What was allocated so far belongs to `node` also when this fails. */
 static fx_code
-take_node(fx_repository *repository, const Fortress__Tree__Node *packed, fx_node *node, fx_err *err)
+take_node(const chunk_source *from, const Fortress__Tree__Node *packed, fx_node *node, fx_err *err)
 {
     *node = (fx_node){
         .kind = (fx_node_kind)packed->kind,
@@ -551,7 +561,7 @@ take_node(fx_repository *repository, const Fortress__Tree__Node *packed, fx_node
         return err->code;
     }
     for (size_t index = 0; index < packed->n_extent_parts; index++) {
-        if (read_extent_part(repository, &packed->extent_parts[index], node, err) != FX_OK) {
+        if (read_extent_part(from, &packed->extent_parts[index], node, err) != FX_OK) {
             return err->code;
         }
     }
@@ -560,7 +570,7 @@ take_node(fx_repository *repository, const Fortress__Tree__Node *packed, fx_node
 
 static fx_code
 take_nodes(
-    fx_repository *repository, const Fortress__Tree__Tree *message, fx_tree *tree, fx_err *err)
+    const chunk_source *from, const Fortress__Tree__Tree *message, fx_tree *tree, fx_err *err)
 {
     if (message->n_nodes > NODES_MAX - tree->node_count) {
         return fx_fail(err, FX_ERR_LIMIT, "could not read a folder: too many entries");
@@ -571,7 +581,7 @@ take_nodes(
     tree->nodes = grown;
     for (size_t index = 0; index < message->n_nodes; index++) {
         fx_node *node = &tree->nodes[tree->node_count++];
-        if (take_node(repository, message->nodes[index], node, err) != FX_OK) {
+        if (take_node(from, message->nodes[index], node, err) != FX_OK) {
             return err->code;
         }
         if (tree->node_count > 1 && strcmp((node - 1)->name, node->name) >= 0) {
@@ -583,13 +593,13 @@ take_nodes(
 
 static fx_code
 unpack_tree(
-    fx_repository *repository,
+    const chunk_source *from,
     const fx_chunk_id *id,
     Fortress__Tree__Tree **out_message,
     fx_err *err)
 {
     FX_BUF_AUTO bytes = {0};
-    if (read_bytes(repository, id, &bytes, err) != FX_OK) {
+    if (read_bytes(from, id, &bytes, err) != FX_OK) {
         return fx_err_not_ok(err->code);
     }
     Fortress__Tree__Tree *message =
@@ -608,31 +618,39 @@ unpack_tree(
 }
 
 static fx_code
-read_part(fx_repository *repository, const ProtobufCBinaryData *part, fx_tree *tree, fx_err *err)
+read_part(const chunk_source *from, const ProtobufCBinaryData *part, fx_tree *tree, fx_err *err)
 {
     fx_chunk_id id;
     Fortress__Tree__Tree *message = NULL;
-    if (take_id(part, &id, err) != FX_OK || unpack_tree(repository, &id, &message, err) != FX_OK) {
+    if (take_id(part, &id, err) != FX_OK || unpack_tree(from, &id, &message, err) != FX_OK) {
         return fx_err_not_ok(err->code);
     }
     fx_code code = message->n_parts > 0 ? bad_tree(err, "parts within parts")
-                                        : take_nodes(repository, message, tree, err);
+                                        : take_nodes(from, message, tree, err);
     fortress__tree__tree__free_unpacked(message, NULL);
     return code;
 }
 
 fx_code
-fx_tree_read(fx_repository *repository, const fx_chunk_id *id, fx_tree **out_tree, fx_err *err)
+fx_tree_read_seen(
+    fx_repository *repository,
+    const fx_chunk_id *id,
+    fx_tree_seen seen,
+    void *ctx,
+    fx_tree **out_tree,
+    fx_err *err)
 {
+    const chunk_source origin = {.repository = repository, .seen = seen, .ctx = ctx};
+    const chunk_source *from = &origin;
     Fortress__Tree__Tree *message = NULL;
-    if (unpack_tree(repository, id, &message, err) != FX_OK) {
+    if (unpack_tree(from, id, &message, err) != FX_OK) {
         return fx_err_not_ok(err->code);
     }
     fx_tree *tree = calloc(1, sizeof *tree);
     FX_ASSERT(tree != NULL);
-    fx_code code = take_nodes(repository, message, tree, err);
+    fx_code code = take_nodes(from, message, tree, err);
     for (size_t index = 0; index < message->n_parts && code == FX_OK; index++) {
-        code = read_part(repository, &message->parts[index], tree, err);
+        code = read_part(from, &message->parts[index], tree, err);
     }
     fortress__tree__tree__free_unpacked(message, NULL);
     if (code != FX_OK) {
@@ -641,4 +659,10 @@ fx_tree_read(fx_repository *repository, const fx_chunk_id *id, fx_tree **out_tre
     }
     *out_tree = tree;
     return FX_OK;
+}
+
+fx_code
+fx_tree_read(fx_repository *repository, const fx_chunk_id *id, fx_tree **out_tree, fx_err *err)
+{
+    return fx_tree_read_seen(repository, id, NULL, NULL, out_tree, err);
 }

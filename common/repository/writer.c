@@ -6,13 +6,12 @@
 
 #include "common/base/hex.h"
 #include "common/repository/id_set.h"
+#include "common/repository/index_writer.h"
 #include "common/repository/internal.h"
+#include "common/repository/lease.h"
 #include "common/repository/packer.h"
 
-enum {
-    WRITER_MAGIC = 0x3417e400,
-    INDEX_BLOBS_MAX = 4, /* of an index object: half a million chunks, 16 MiB */
-};
+enum { WRITER_MAGIC = 0x3417e400 };
 
 /* What one thread at a time needs to make a blob of a chunk. */
 typedef struct lane {
@@ -34,84 +33,25 @@ struct fx_writer {
     fx_id_set fresh;  /* chunks of this run that may not be in `stored` yet */
     fx_err failure;   /* the first: what it lost may be in `fresh` already, so nothing follows it */
     fx_index *stored; /* chunks of this run that are in packs which are stored */
-    fx_zip *zip;      /* from here on for whoever stores packs and commits: one at a time */
-    fx_object_writer index;
-    bool index_open;
-    fx_buf records; /* of packs that are stored, not yet in an index blob */
-    uint64_t added_bytes;
+    fx_index_writer index; /* from here on for whoever stores packs and commits: one at a time */
+    uint64_t pack_bytes;
+    char lease[FX_LEASE_ID_BYTES]; /* "": ended */
+    fx_id_set marked;              /* packs that are about to go: what they hold is stored again */
 };
 
-/* ---- index
+/* ---- packs
  * ------------------------------------------------------------------------------------------ */
-
-/* Success also if the object is there: it is named by its bytes. */
-static fx_code
-put_by_digest(fx_writer *writer, const char *store_key, fx_bytes bytes, fx_err *err)
-{
-    fx_mono deadline = fx_repository_deadline();
-    fx_code code = fx_store_put(writer->repository->store, store_key, bytes, deadline, err);
-    if (code == FX_OK || code == FX_ERR_EXISTS) {
-        writer->added_bytes += bytes.size_bytes;
-        return FX_OK;
-    }
-    return fx_err_wrap(err, "storing \"%s\"", store_key);
-}
-
-/* Moves the collected records into a blob of the index object. */
-static fx_code
-seal_records(fx_writer *writer, fx_err *err)
-{
-    static const fx_chunk_id none;
-    if (writer->records.size_bytes == 0) {
-        return FX_OK;
-    }
-    if (!writer->index_open) {
-        fx_bytes plain = {NULL, 0};
-        if (fx_object_begin(&writer->index, &writer->session, FX_OBJECT_INDEX, plain, err) !=
-            FX_OK) {
-            return err->code;
-        }
-        writer->index_open = true;
-    }
-    fx_bytes records = fx_buf_bytes(&writer->records);
-    if (fx_object_add(&writer->index, writer->zip, &none, FX_CHUNK_TREE + 1, records, err) !=
-        FX_OK) {
-        return err->code;
-    }
-    fx_buf_clear(&writer->records);
-    return FX_OK;
-}
-
-/* Of a long run several: each bounded, and if the run is broken off the next one knows them. */
-static fx_code
-put_index(fx_writer *writer, fx_err *err)
-{
-    if (seal_records(writer, err) != FX_OK || !writer->index_open) {
-        return writer->records.size_bytes == 0 && !writer->index_open ? FX_OK : err->code;
-    }
-    unsigned char digest[FX_SHA256_BYTES];
-    char hex[2 * FX_SHA256_BYTES + 1];
-    char store_key[FX_KEY_TEXT_BYTES];
-    if (fx_object_finish(&writer->index, digest, err) != FX_OK) {
-        return err->code;
-    }
-    fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
-    (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
-    fx_code code = put_by_digest(writer, store_key, fx_buf_bytes(&writer->index.bytes), err);
-    writer->index_open = false;
-    return code;
-}
 
 /*
  * What is stored may be on disk, what is fresh is in memory: so that this stays small, the fresh
  * are forgotten now and then. Of those on their way to the store a few may be stored twice.
  */
 static void
-remember_pack(fx_writer *writer, const fx_index_pack *pack, const fx_object_writer *object)
+remember_pack(fx_writer *writer, const fx_index_pack *pack, const unsigned char *ids)
 {
     fx_index_entry entry = {.pack = fx_index_add_pack(writer->stored, pack)};
     for (entry.blob = 0; entry.blob < pack->blob_count; entry.blob++) {
-        entry.id = *fx_object_id_at(object, entry.blob);
+        memcpy(entry.id.bytes, ids + (size_t)entry.blob * FX_OBJECT_ENTRY_BYTES, FX_ID_BYTES);
         fx_index_add(writer->stored, &entry);
     }
     if (fx_index_is_due(writer->stored)) {
@@ -122,40 +62,47 @@ remember_pack(fx_writer *writer, const fx_index_pack *pack, const fx_object_writ
     }
 }
 
-/* Called by the packer, for one pack at a time. */
+/*
+ * Called by the packer, for one pack at a time. Index objects are put as they fill: if the run is
+ * broken off, the next one knows what is stored.
+ */
 static fx_code
 record_pack(void *ctx, const fx_index_pack *pack, const fx_object_writer *object, fx_err *err)
 {
     fx_writer *writer = ctx;
-    fx_err full = {0};
-    writer->added_bytes += pack->size_bytes;
-    remember_pack(writer, pack, object);
-    if (fx_index_encode(pack, object, &writer->records, &full) == FX_OK) {
-        return FX_OK;
-    }
-    if (seal_records(writer, err) != FX_OK) {
-        return err->code;
-    }
-    if (writer->index.count >= INDEX_BLOBS_MAX && put_index(writer, err) != FX_OK) {
-        return err->code;
-    }
-    return fx_index_encode(pack, object, &writer->records, err);
+    const unsigned char *ids = fx_object_ids(object);
+    writer->pack_bytes += pack->size_bytes;
+    remember_pack(writer, pack, ids);
+    return fx_index_writer_add(&writer->index, pack, ids, FX_OBJECT_ENTRY_BYTES, err);
 }
 
 /* ---- opening
  * ---------------------------------------------------------------------------------------- */
+
+/* In this order, that a collector rests on: docs/format.md, "Collecting". */
+static fx_code
+begin(fx_writer *writer, fx_err *err)
+{
+    fx_repository *repository = writer->repository;
+    if (fx_session_begin(repository->key, &writer->session, err) != FX_OK ||
+        fx_lease_begin(repository->store, writer->lease, err) != FX_OK) {
+        writer->lease[0] = '\0';
+        return err->code;
+    }
+    if (fx_marks_read(repository->store, &writer->marked, err) != FX_OK) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&repository->lock);
+    fx_code code = fx_repository_refresh_indexes(repository, err);
+    (void)pthread_mutex_unlock(&repository->lock);
+    return code;
+}
 
 fx_code
 fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
 {
     if (fx_repository_need_key(repository, err) != FX_OK) {
         return err->code;
-    }
-    (void)pthread_mutex_lock(&repository->lock);
-    fx_code code = fx_repository_load_indexes(repository, err);
-    (void)pthread_mutex_unlock(&repository->lock);
-    if (code != FX_OK) {
-        return fx_err_wrap(err, "beginning to write");
     }
     FX_AUTO(fx_writer) writer = calloc(1, sizeof *writer);
     FX_ASSERT(writer != NULL);
@@ -164,12 +111,10 @@ fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
     int result = pthread_mutex_init(&writer->lock, NULL);
     FX_ASSERT(result == 0);
     writer->stored = fx_index_new(repository->cache_folder);
-    writer->zip = fx_zip_new();
-    fx_object_writer_init(&writer->index);
-    fx_buf_init(&writer->records, FX_OBJECT_BLOB_MAX_BYTES);
+    fx_index_writer_init(&writer->index, repository->store, &writer->session);
     writer->packer = fx_packer_new(repository->store, &writer->session, record_pack, writer);
-    if (fx_session_begin(repository->key, &writer->session, err) != FX_OK) {
-        return err->code;
+    if (begin(writer, err) != FX_OK) {
+        return fx_err_wrap(err, "beginning to write");
     }
     *out_writer = FX_TAKE(writer);
     return FX_OK;
@@ -185,6 +130,19 @@ free_lane(lane *one)
     free(one);
 }
 
+/* One that cannot be ended delays a collector, until somebody revokes it. */
+static void
+end_lease(fx_writer *writer)
+{
+    fx_err ignored = {0};
+    if (writer->lease[0] != '\0') {
+        fx_ignore(
+            fx_lease_end(writer->repository->store, writer->lease, &ignored),
+            "what was stored is stored");
+        writer->lease[0] = '\0';
+    }
+}
+
 void
 fx_writer_free(fx_writer *writer)
 {
@@ -193,16 +151,16 @@ fx_writer_free(fx_writer *writer)
     }
     FX_ASSERT(writer->magic == WRITER_MAGIC);
     fx_packer_free(writer->packer);
+    end_lease(writer);
     while (writer->lanes != NULL) {
         lane *one = writer->lanes;
         writer->lanes = one->next;
         free_lane(one);
     }
-    fx_object_writer_free(&writer->index);
-    fx_buf_free(&writer->records);
+    fx_index_writer_free(&writer->index);
     fx_id_set_free(&writer->fresh);
+    fx_id_set_free(&writer->marked);
     fx_index_free(writer->stored);
-    fx_zip_free(writer->zip);
     fx_wipe(&writer->session, sizeof writer->session);
     (void)pthread_mutex_destroy(&writer->lock);
     writer->magic = 0;
@@ -265,10 +223,47 @@ keep_failure(fx_writer *writer, fx_code code, const fx_err *err)
     return code;
 }
 
+/* Is the chunk in a pack that stays? */
+static bool
+is_recorded(const fx_writer *writer, const fx_chunk_id *id)
+{
+    const fx_index *index = writer->repository->index;
+    if (writer->marked.count == 0) {
+        return fx_index_is_recorded(index, id);
+    }
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
+    while (fx_index_next(index, id, &cursor, &entry)) {
+        fx_index_pack pack = fx_index_pack_at(index, entry.pack);
+        fx_chunk_id name;
+        memcpy(name.bytes, pack.name, FX_ID_BYTES);
+        if (pack.is_rescued == 0 && !fx_id_set_has(&writer->marked, &name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *
+fx_writer_lease(const fx_writer *writer)
+{
+    return writer->lease;
+}
+
+void
+fx_writer_avoid(fx_writer *writer, const fx_id_set *packs)
+{
+    for (size_t i = 0; i < packs->capacity; i++) {
+        if (packs->used[i]) {
+            (void)fx_id_set_add(&writer->marked, &packs->slots[i]);
+        }
+    }
+}
+
 static bool
 is_new(fx_writer *writer, const fx_chunk_id *id)
 {
-    if (fx_index_is_recorded(writer->repository->index, id) || fx_index_has(writer->stored, id)) {
+    if (is_recorded(writer, id) || fx_index_has(writer->stored, id)) {
         return false;
     }
     (void)pthread_mutex_lock(&writer->lock);
@@ -310,8 +305,9 @@ fx_writer_add_chunk(
  * ------------------------------------------------------------------------------------------- */
 
 static fx_code
-encode_header(fx_snapshot *snapshot, fx_buf *out, fx_err *err)
+encode_header(const fx_writer *writer, fx_snapshot *snapshot, fx_buf *out, fx_err *err)
 {
+    char lease[FX_LEASE_ID_BYTES];
     Fortress__Repository__SnapshotHeader header;
     fortress__repository__snapshot_header__init(&header);
     header.host = snapshot->host.text;
@@ -324,6 +320,8 @@ encode_header(fx_snapshot *snapshot, fx_buf *out, fx_err *err)
     header.added_bytes = snapshot->added_bytes;
     header.warning_count = snapshot->warning_count;
     header.note = snapshot->note;
+    memcpy(lease, writer->lease, sizeof lease);
+    header.lease = lease;
     unsigned char *room = NULL;
     size_t size_bytes = fortress__repository__snapshot_header__get_packed_size(&header);
     if (fx_buf_extend(out, size_bytes, &room, err) != FX_OK) {
@@ -337,9 +335,10 @@ static fx_code
 put_snapshot(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *snapshot, fx_err *err)
 {
     static const fx_chunk_id none;
+    FX_AUTO(fx_zip) zip = fx_zip_new();
     FX_BUF_AUTO plain;
     fx_buf_init(&plain, FX_OBJECT_PLAIN_MAX_BYTES);
-    if (encode_header(snapshot, &plain, err) != FX_OK) {
+    if (encode_header(writer, snapshot, &plain, err) != FX_OK) {
         return err->code;
     }
     fx_object_writer object;
@@ -350,7 +349,7 @@ put_snapshot(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *snapshot, 
     fx_code code =
         fx_object_begin(&object, &writer->session, FX_OBJECT_SNAPSHOT, fx_buf_bytes(&plain), err);
     if (code == FX_OK) {
-        code = fx_object_add(&object, writer->zip, &none, FX_CHUNK_TREE + 1, content, err);
+        code = fx_object_add(&object, zip, &none, FX_CHUNK_TREE + 1, content, err);
     }
     if (code == FX_OK) {
         code = fx_object_finish(&object, digest, err);
@@ -358,31 +357,86 @@ put_snapshot(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *snapshot, 
     if (code == FX_OK) {
         fx_hex_encode((fx_bytes){digest, sizeof digest}, snapshot->id);
         (void)snprintf(store_key, sizeof store_key, "snapshots/%s", snapshot->id);
-        code = put_by_digest(writer, store_key, fx_buf_bytes(&object.bytes), err);
+        fx_mono deadline = fx_repository_deadline();
+        fx_store *store = writer->repository->store;
+        code = fx_store_put(store, store_key, fx_buf_bytes(&object.bytes), deadline, err);
+        code = code == FX_ERR_EXISTS ? FX_OK : code; /* it is named by its bytes */
     }
     fx_object_writer_free(&object);
     return code;
 }
 
+/* errors: STALE: a collector did not wait for this writer */
+static fx_code
+check_lease(fx_writer *writer, fx_err *err)
+{
+    bool is_revoked = true;
+    fx_store *store = writer->repository->store;
+    if (fx_lease_is_revoked(store, writer->lease, &is_revoked, err) != FX_OK) {
+        return err->code;
+    }
+    return !is_revoked ? FX_OK
+                       : fx_fail(
+                             err,
+                             FX_ERR_STALE,
+                             "could not keep the snapshot: this backup took so long that its right "
+                             "to commit was revoked; what it stored helps the next one");
+}
+
+/* What may be put but is not acknowledged must not stay: its chunks may be gone. */
+static void
+take_back(fx_writer *writer, const fx_snapshot *snapshot)
+{
+    char store_key[FX_KEY_TEXT_BYTES];
+    fx_err ignored = {0};
+    (void)snprintf(store_key, sizeof store_key, "snapshots/%s", snapshot->id);
+    fx_ignore(
+        fx_store_remove(writer->repository->store, store_key, fx_repository_deadline(), &ignored),
+        "readers know from the settlement that it is void");
+}
+
 fx_code
-fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err)
+fx_writer_flush(fx_writer *writer, fx_err *err)
 {
     FX_ASSERT(writer->magic == WRITER_MAGIC);
-    FX_ASSERT(!fx_name_is_none(&header->host));
     if (writer->failure.code != FX_OK) {
         *err = writer->failure;
         return err->code;
     }
     fx_code code = fx_packer_flush(writer->packer, err);
     if (code == FX_OK) {
-        code = put_index(writer, err);
+        code = fx_index_writer_finish(&writer->index, err);
     }
-    if (code == FX_OK) {
-        header->added_bytes = writer->added_bytes;
-        code = put_snapshot(writer, root, header, err);
+    return keep_failure(writer, code, err);
+}
+
+static fx_code
+commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err)
+{
+    if (fx_writer_flush(writer, err) != FX_OK || check_lease(writer, err) != FX_OK) {
+        return err->code;
     }
+    header->added_bytes = writer->pack_bytes + writer->index.added_bytes;
+    if (put_snapshot(writer, root, header, err) != FX_OK) {
+        return err->code;
+    }
+    /* Whoever revoked it before this look may not have seen the snapshot. */
+    fx_code code = check_lease(writer, err);
+    if (code == FX_ERR_STALE) {
+        take_back(writer, header);
+    }
+    return code;
+}
+
+fx_code
+fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err)
+{
+    FX_ASSERT(!fx_name_is_none(&header->host));
+    fx_code code = commit(writer, root, header, err);
     if (code != FX_OK) {
         code = fx_err_wrap(err, "committing the snapshot");
+    } else {
+        end_lease(writer);
     }
     return keep_failure(writer, code, err);
 }

@@ -1,0 +1,770 @@
+#include "common/repository/collect.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/hex.h"
+#include "common/repository/index_writer.h"
+#include "common/repository/key.h"
+#include "common/repository/lease.h"
+#include "common/repository/live.h"
+
+enum {
+    INDEX_MANY = 16,       /* so many index objects are made few */
+    BATCH_BLOBS = 1 << 20, /* ids gathered at a time for new index objects: 32 MiB */
+    LOOK_MS = 250,         /* between looks at the leases */
+};
+
+typedef struct collection {
+    fx_repository *repository;
+    const fx_collect_options *options;
+    fx_collect_report *report;
+    fx_writer *writer; /* its lease says that a collector is at work; it writes packs anew */
+    fx_live live;
+    bool *doomed;    /* by number of the pack, of the first number where it has several */
+    uint32_t *canon; /* that first number */
+    size_t pack_count;
+    fx_id_set roots; /* ids of all snapshots whose chunks are kept */
+    fx_snapshot *root_list;
+    size_t root_count;
+    fx_id_set index_names; /* of new index objects */
+    char mark[FX_LEASE_ID_BYTES];
+} collection;
+
+/* ---- what is needed
+ * --------------------------------------------------------------------------------- */
+
+static void
+id_of_text(const char *hex, fx_chunk_id *out_id)
+{
+    fx_err err = {0};
+    fx_code code = fx_hex_decode(hex, out_id->bytes, sizeof out_id->bytes, &err);
+    FX_ASSERT(code == FX_OK);
+}
+
+/* Chunks of other scopes are none of ours. */
+static void
+keep_scope(fx_snapshot_list *list, const char *scope)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->items[i].scope, scope) == 0) {
+            list->items[kept++] = list->items[i];
+        }
+    }
+    list->count = kept;
+}
+
+/* Marks what snapshots need that were not looked at yet. */
+static fx_code
+look_at_snapshots(collection *work, fx_err *err)
+{
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 0;
+    if (fx_repository_list(work->repository, &list, &unreadable_count, err) != FX_OK) {
+        return err->code;
+    }
+    char scope[FX_SCOPE_ID_TEXT_BYTES];
+    fx_scope_id_format(&fx_repository_key_writes(work->repository->key)->id, scope);
+    keep_scope(&list, scope);
+    fx_code code = FX_OK;
+    if (unreadable_count > 0) {
+        code = fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not collect: %zu snapshots cannot be read, so that nobody knows what they need; "
+            "verify names them",
+            unreadable_count);
+    }
+    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        fx_chunk_id id;
+        id_of_text(list.items[i].id, &id);
+        if (!fx_id_set_has(&work->roots, &id)) {
+            code = fx_live_add_snapshot(&work->live, list.items[i].id, err);
+        }
+        if (code == FX_OK) {
+            (void)fx_id_set_add(&work->roots, &id);
+        }
+    }
+    free(work->root_list);
+    work->root_list = FX_TAKE(list.items);
+    work->root_count = list.count;
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "finding what snapshots need");
+}
+
+typedef struct named_pack {
+    unsigned char name[FX_ID_BYTES];
+    uint32_t number;
+} named_pack;
+
+static int
+by_name(const void *left, const void *right)
+{
+    const named_pack *one = left;
+    const named_pack *two = right;
+    int order = memcmp(one->name, two->name, FX_ID_BYTES);
+    return order != 0 ? order : (one->number > two->number) - (one->number < two->number);
+}
+
+/*
+ * A pack can stand in the index several times: in two index objects, or when its own directory
+ * told of it before the index object of a writer that was still at work.
+ */
+static void
+find_doubles(collection *work)
+{
+    named_pack *all = calloc(work->pack_count + 1, sizeof *all);
+    work->canon = realloc(work->canon, (work->pack_count + 1) * sizeof *work->canon);
+    FX_ASSERT(all != NULL && work->canon != NULL);
+    for (size_t i = 0; i < work->pack_count; i++) {
+        fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
+        memcpy(all[i].name, pack.name, FX_ID_BYTES);
+        all[i].number = (uint32_t)i;
+    }
+    qsort(all, work->pack_count, sizeof *all, by_name);
+    uint32_t first = 0;
+    for (size_t i = 0; i < work->pack_count; i++) {
+        if (i == 0 || memcmp(all[i].name, all[i - 1].name, FX_ID_BYTES) != 0) {
+            first = all[i].number;
+        }
+        work->canon[all[i].number] = first;
+    }
+    free(all);
+}
+
+static bool
+is_doomed(const collection *work, uint32_t pack)
+{
+    return pack < work->pack_count && work->doomed[work->canon[pack]];
+}
+
+/* Learns of packs and chunks that came since. */
+static fx_code
+learn(collection *work, bool orphans_too, fx_err *err)
+{
+    fx_repository *repository = work->repository;
+    (void)pthread_mutex_lock(&repository->lock);
+    fx_code code = fx_repository_load_indexes(repository, err);
+    if (code == FX_OK && orphans_too) {
+        code = fx_repository_rescue_packs(repository, err);
+    }
+    (void)pthread_mutex_unlock(&repository->lock);
+    if (code != FX_OK) {
+        return code;
+    }
+    fx_live_measure(&work->live, repository);
+    work->doomed = realloc(work->doomed, (work->live.pack_count + 1) * sizeof *work->doomed);
+    FX_ASSERT(work->doomed != NULL);
+    while (work->pack_count < work->live.pack_count) {
+        work->doomed[work->pack_count++] = false;
+    }
+    find_doubles(work);
+    return FX_OK;
+}
+
+/* ---- what goes
+ * -------------------------------------------------------------------------------------- */
+
+static void
+choose_packs(collection *work)
+{
+    const fx_live *live = &work->live;
+    for (size_t i = 0; i < work->pack_count; i++) {
+        if (work->canon[i] != i) {
+            continue;
+        }
+        uint64_t all = live->first[i + 1] - live->first[i];
+        uint64_t needed = live->counts[i];
+        work->doomed[i] = needed == 0 || needed * 100 < all * work->options->live_percent;
+        work->report->pack_count++;
+        work->report->chunk_count += all;
+    }
+    work->report->live_chunk_count = live->live_count;
+}
+
+static void
+doomed_names(const collection *work, fx_id_set *names)
+{
+    for (size_t i = 0; i < work->pack_count; i++) {
+        if (work->doomed[i]) {
+            fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
+            fx_chunk_id name;
+            memcpy(name.bytes, pack.name, FX_ID_BYTES);
+            (void)fx_id_set_add(names, &name);
+        }
+    }
+}
+
+/* Is there a place of the chunk in a pack that stays? */
+static bool
+is_elsewhere(const collection *work, const fx_chunk_id *id)
+{
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
+    while (fx_index_next(work->repository->index, id, &cursor, &entry)) {
+        if (!is_doomed(work, entry.pack)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- writing anew
+ * ----------------------------------------------------------------------------------- */
+
+/* Ids of needed chunks in packs that go. */
+typedef struct moving {
+    const collection *work;
+    fx_chunk_id *ids;
+    size_t count;
+    size_t room;
+} moving;
+
+static void
+gather(void *ctx, const fx_index_entry *entry)
+{
+    moving *list = ctx;
+    const collection *work = list->work;
+    if (!is_doomed(work, entry->pack) || !fx_live_has(&work->live, entry->pack, entry->blob)) {
+        return;
+    }
+    if (list->count == list->room) {
+        list->room = list->room == 0 ? 1024 : list->room * 2;
+        list->ids = realloc(list->ids, list->room * sizeof *list->ids);
+        FX_ASSERT(list->ids != NULL);
+    }
+    list->ids[list->count++] = entry->id;
+}
+
+static fx_code
+move_chunk(collection *work, const fx_chunk_id *id, fx_err *err)
+{
+    FX_BUF_AUTO content;
+    fx_buf_init(&content, FX_CHUNK_MAX_BYTES);
+    fx_chunk_id again;
+    if (is_elsewhere(work, id)) {
+        return FX_OK;
+    }
+    if (fx_repository_read_chunk(work->repository, id, &content, err) != FX_OK ||
+        fx_writer_add_chunk(work->writer, FX_CHUNK_DATA, fx_buf_bytes(&content), &again, err) !=
+            FX_OK) {
+        return err->code;
+    }
+    FX_ASSERT(memcmp(again.bytes, id->bytes, FX_ID_BYTES) == 0);
+    work->report->rewritten_chunk_count++;
+    return FX_OK;
+}
+
+/* Stores again what is needed of the packs that go. A chunk that cannot be read stays where it is.
+ */
+static fx_code
+write_anew(collection *work, fx_err *err)
+{
+    moving list = {.work = work};
+    fx_id_set names = {0};
+    doomed_names(work, &names);
+    fx_writer_avoid(work->writer, &names);
+    fx_id_set_free(&names);
+    fx_index_each(work->repository->index, gather, &list);
+    fx_code code = FX_OK;
+    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        code = move_chunk(work, &list.ids[i], err);
+        if (code == FX_ERR_DAMAGED || code == FX_ERR_NOT_FOUND) {
+            code = FX_OK;
+        }
+    }
+    free(list.ids);
+    return code == FX_OK ? fx_writer_flush(work->writer, err)
+                         : fx_err_wrap(err, "writing packs anew");
+}
+
+/* Packs that hold the only place of a needed chunk stay after all. */
+static void
+spare(void *ctx, const fx_index_entry *entry)
+{
+    const collection *work = ctx;
+    if (is_doomed(work, entry->pack) && fx_live_has(&work->live, entry->pack, entry->blob) &&
+        !is_elsewhere(work, &entry->id)) {
+        work->doomed[work->canon[entry->pack]] = false;
+    }
+}
+
+/* ---- the writers
+ * ------------------------------------------------------------------------------------ */
+
+static fx_code
+is_at_work(const fx_lease *lease, const char *who, const char *how, fx_err *err)
+{
+    char when[FX_WALL_TEXT_BYTES];
+    fx_wall_format(lease->began, when);
+    return fx_fail(
+        err,
+        FX_ERR_BUSY,
+        "could not collect: %s of host \"%.64s\" (process %" PRId64
+        ") is at work since %s; wait for it, or %s if it is gone",
+        who,
+        lease->node,
+        lease->pid,
+        when,
+        how);
+}
+
+static const fx_lease *
+find_lease(const fx_lease_list *list, const char *id)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->items[i].id, id) == 0) {
+            return &list->items[i];
+        }
+    }
+    return NULL;
+}
+
+static bool
+is_waited_for(const collection *work, const fx_lease *lease)
+{
+    return lease != NULL && !lease->is_over && !lease->is_revoked &&
+           strcmp(lease->id, fx_writer_lease(work->writer)) != 0;
+}
+
+/* The first of `waited` that is still at work, or NULL. */
+static const fx_lease *
+first_at_work(const collection *work, const fx_lease_list *waited, const fx_lease_list *now)
+{
+    for (size_t i = 0; i < waited->count; i++) {
+        const fx_lease *lease = find_lease(now, waited->items[i].id);
+        if (is_waited_for(work, lease)) {
+            return lease;
+        }
+    }
+    return NULL;
+}
+
+static fx_code
+revoke_all(collection *work, const fx_lease_list *waited, const fx_lease_list *now, fx_err *err)
+{
+    for (size_t i = 0; i < waited->count; i++) {
+        const fx_lease *lease = find_lease(now, waited->items[i].id);
+        if (is_waited_for(work, lease)) {
+            if (fx_lease_revoke(work->repository->store, lease->id, err) != FX_OK) {
+                return fx_err_wrap(err, "revoking a writer");
+            }
+            work->report->revoked_count++;
+        }
+    }
+    return FX_OK;
+}
+
+/*
+ * Waits for writers whose lease is older than the mark: they may count on packs that go. Those
+ * that come later see the mark.
+ */
+static fx_code
+await_writers(collection *work, fx_err *err)
+{
+    fx_store *store = work->repository->store;
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), work->options->wait);
+    fx_lease_list waited = {0};
+    fx_code code = fx_lease_list_all(store, &waited, err);
+    bool done = false;
+    while (code == FX_OK && !done) {
+        fx_lease_list now = {0};
+        code = fx_lease_list_all(store, &now, err);
+        const fx_lease *busy = code == FX_OK ? first_at_work(work, &waited, &now) : NULL;
+        bool is_late = fx_clock_mono().ns >= deadline.ns;
+        if (busy == NULL) {
+            done = true;
+        } else if (!is_late) {
+            fx_clock_sleep(FX_DUR_MS(LOOK_MS));
+        } else if (work->options->revoke) {
+            code = revoke_all(work, &waited, &now, err);
+        } else {
+            code = is_at_work(busy, "a writer", "revoke it", err);
+        }
+        fx_lease_list_free(&now);
+    }
+    fx_lease_list_free(&waited);
+    return code;
+}
+
+static fx_code
+settle_one(const collection *work, const char *lease, fx_err *err)
+{
+    fx_id_set counted = {0};
+    for (size_t i = 0; i < work->root_count; i++) {
+        fx_chunk_id id;
+        id_of_text(work->root_list[i].id, &id);
+        if (strcmp(work->root_list[i].lease, lease) == 0) {
+            (void)fx_id_set_add(&counted, &id);
+        }
+    }
+    fx_code code = fx_lease_settle(work->repository->store, lease, &counted, err);
+    fx_id_set_free(&counted);
+    return code;
+}
+
+/* For writers that were revoked, now or by a collector that was broken off: which snapshots count.
+ */
+static fx_code
+settle_revoked(collection *work, fx_err *err)
+{
+    fx_lease_list leases = {0};
+    fx_store *store = work->repository->store;
+    fx_code code = fx_lease_list_all(store, &leases, err);
+    for (size_t i = 0; code == FX_OK && i < leases.count; i++) {
+        if (leases.items[i].is_revoked) {
+            code = settle_one(work, leases.items[i].id, err);
+        }
+    }
+    fx_lease_list_free(&leases);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "settling revoked writers");
+}
+
+/* ---- one collector at a time
+ * ------------------------------------------------------------------------ */
+
+/*
+ * The mark of that name holds no packs; it says that this collector is at work. Put first, looked
+ * for afterwards: of two that begin at once at least one sees the other.
+ */
+static fx_code
+begin_alone(collection *work, fx_err *err)
+{
+    fx_store *store = work->repository->store;
+    const char *own = fx_writer_lease(work->writer);
+    fx_id_set none = {0};
+    fx_key_list marks = {0};
+    fx_lease_list leases = {0};
+    fx_code code = fx_mark_put(store, own, &none, err);
+    if (code == FX_OK) {
+        code = fx_repository_list_keys(work->repository, "marks/", &marks, err);
+    }
+    if (code == FX_OK) {
+        code = fx_lease_list_all(store, &leases, err);
+    }
+    for (size_t i = 0; code == FX_OK && i < marks.count; i++) {
+        char owner[FX_LEASE_ID_BYTES] = "";
+        const char *id = strchr(marks.items[i], '/') + 1;
+        (void)snprintf(owner, sizeof owner, "%.*s", (int)strcspn(id, "."), id);
+        const fx_lease *lease = find_lease(&leases, owner);
+        if (strcmp(owner, own) == 0) {
+            continue;
+        }
+        code = is_waited_for(work, lease) && !work->options->take_over
+                   ? is_at_work(lease, "a collector", "take over", err)
+                   : fx_mark_remove(store, id, err);
+    }
+    fx_key_list_free(&marks);
+    fx_lease_list_free(&leases);
+    return code;
+}
+
+static void
+remove_marks(collection *work)
+{
+    fx_err ignored = {0};
+    fx_store *store = work->repository->store;
+    if (work->mark[0] != '\0') {
+        fx_ignore(fx_mark_remove(store, work->mark, &ignored), "the next collector removes it");
+    }
+    fx_ignore(
+        fx_mark_remove(store, fx_writer_lease(work->writer), &ignored),
+        "the next collector removes it");
+}
+
+/* ---- new index objects
+ * ------------------------------------------------------------------------------- */
+
+/* The ids of the packs [first, end) that stay, in their order. */
+typedef struct batch {
+    const collection *work;
+    uint32_t first;
+    uint32_t end;
+    fx_chunk_id *ids;
+} batch;
+
+static void
+place_id(void *ctx, const fx_index_entry *entry)
+{
+    const batch *some = ctx;
+    const fx_live *live = &some->work->live;
+    if (entry->pack >= some->first && entry->pack < some->end) {
+        uint64_t at = live->first[entry->pack] - live->first[some->first] + entry->blob;
+        if (entry->blob < live->first[entry->pack + 1] - live->first[entry->pack]) {
+            some->ids[at] = entry->id;
+        }
+    }
+}
+
+static fx_code
+write_batch(batch *some, fx_index_writer *writer, fx_err *err)
+{
+    const collection *work = some->work;
+    fx_index_each(work->repository->index, place_id, some);
+    for (uint32_t i = some->first; i < some->end; i++) {
+        fx_index_pack pack = fx_index_pack_at(work->repository->index, i);
+        const fx_chunk_id *ids = some->ids + (work->live.first[i] - work->live.first[some->first]);
+        if (work->canon[i] == i && !is_doomed(work, i) &&
+            fx_index_writer_add(writer, &pack, ids->bytes, sizeof *ids, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    return FX_OK;
+}
+
+static fx_code
+write_indexes(collection *work, fx_err *err)
+{
+    fx_session session;
+    fx_index_writer writer;
+    const fx_live *live = &work->live;
+    if (fx_session_begin(work->repository->key, &session, err) != FX_OK) {
+        return err->code;
+    }
+    fx_index_writer_init(&writer, work->repository->store, &session);
+    writer.names = &work->index_names;
+    fx_code code = FX_OK;
+    for (uint32_t first = 0; code == FX_OK && first < work->pack_count;) {
+        batch some = {.work = work, .first = first, .end = first + 1};
+        while (some.end < work->pack_count &&
+               live->first[some.end + 1] - live->first[first] <= BATCH_BLOBS) {
+            some.end++;
+        }
+        some.ids = calloc(live->first[some.end] - live->first[first] + 1, sizeof *some.ids);
+        FX_ASSERT(some.ids != NULL);
+        code = write_batch(&some, &writer, err);
+        free(some.ids);
+        first = some.end;
+    }
+    if (code == FX_OK) {
+        code = fx_index_writer_finish(&writer, err);
+    }
+    fx_index_writer_free(&writer);
+    fx_wipe(&session, sizeof session);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "writing new indexes");
+}
+
+static fx_code
+remove_key(collection *work, const char *store_key, fx_err *err)
+{
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_remove(work->repository->store, store_key, deadline, err);
+    return code == FX_OK || code == FX_ERR_NOT_FOUND
+               ? FX_OK
+               : fx_err_wrap(err, "removing \"%s\"", store_key);
+}
+
+/* Those whose packs all stand in the new ones; damaged ones too: their packs' directories spoke. */
+static fx_code
+remove_old_indexes(collection *work, fx_err *err)
+{
+    fx_repository *repository = work->repository;
+    for (size_t i = 0; i < repository->loaded.capacity; i++) {
+        char hex[2 * FX_ID_BYTES + 1];
+        char store_key[FX_KEY_TEXT_BYTES];
+        const fx_chunk_id *name = &repository->loaded.slots[i];
+        if (!repository->loaded.used[i] || fx_id_set_has(&work->index_names, name) ||
+            fx_id_set_has(&repository->foreign, name)) {
+            continue;
+        }
+        fx_hex_encode((fx_bytes){name->bytes, FX_ID_BYTES}, hex);
+        (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
+        if (remove_key(work, store_key, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    /* A damaged one may be another scope's: then only that scope's holder can tell. */
+    for (size_t i = 0; repository->foreign.count == 0 && i < repository->bad_count; i++) {
+        const fx_bad_index *bad = &repository->bad[i];
+        if (bad->err.code == FX_ERR_DAMAGED && remove_key(work, bad->store_key, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    return FX_OK;
+}
+
+static fx_code
+remove_packs(collection *work, fx_err *err)
+{
+    for (size_t i = 0; i < work->pack_count; i++) {
+        char store_key[FX_KEY_TEXT_BYTES];
+        if (!work->doomed[i]) { /* of several numbers, only the first is */
+            continue;
+        }
+        fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
+        fx_pack_key(pack.name, store_key);
+        if (remove_key(work, store_key, err) != FX_OK) {
+            return err->code;
+        }
+        work->report->removed_pack_count++;
+        work->report->removed_bytes += pack.size_bytes;
+    }
+    return FX_OK;
+}
+
+/* ---- what is left of writers
+ * ------------------------------------------------------------------------ */
+
+static fx_code
+clear_leases(collection *work, fx_err *err)
+{
+    fx_lease_list leases = {0};
+    fx_store *store = work->repository->store;
+    fx_code code = fx_lease_list_all(store, &leases, err);
+    for (size_t i = 0; code == FX_OK && i < leases.count; i++) {
+        if (leases.items[i].is_over) {
+            code = fx_lease_clear(store, leases.items[i].id, err);
+        }
+    }
+    fx_lease_list_free(&leases);
+    return code;
+}
+
+/* Snapshots that revoked writers put all the same. */
+static fx_code
+remove_void(collection *work, fx_err *err)
+{
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 0;
+    fx_code code = fx_repository_list_all(work->repository, &list, &unreadable_count, err);
+    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        char store_key[FX_KEY_TEXT_BYTES];
+        if (list.items[i].is_void && !work->options->dry_run) {
+            (void)snprintf(store_key, sizeof store_key, "snapshots/%s", list.items[i].id);
+            code = remove_key(work, store_key, err);
+            work->report->void_snapshot_count++;
+        }
+    }
+    fx_snapshot_list_free(&list);
+    return code;
+}
+
+/* ---- all
+ * -------------------------------------------------------------------------------------------- */
+
+/* From the mark on: docs/format.md, "Collecting". */
+static fx_code
+remove_unneeded(collection *work, fx_err *err)
+{
+    fx_store *store = work->repository->store;
+    fx_id_set names = {0};
+    doomed_names(work, &names);
+    (void)snprintf(
+        work->mark,
+        sizeof work->mark,
+        "%.*s.1",
+        (int)sizeof work->mark - 3,
+        fx_writer_lease(work->writer));
+    fx_code code = fx_mark_put(store, work->mark, &names, err);
+    fx_id_set_free(&names);
+    if (code != FX_OK || await_writers(work, err) != FX_OK || learn(work, false, err) != FX_OK ||
+        look_at_snapshots(work, err) != FX_OK) {
+        return err->code;
+    }
+    fx_index_each(work->repository->index, spare, work);
+    if (settle_revoked(work, err) != FX_OK || write_indexes(work, err) != FX_OK ||
+        remove_old_indexes(work, err) != FX_OK || remove_packs(work, err) != FX_OK) {
+        return err->code;
+    }
+    return FX_OK;
+}
+
+static bool
+has_doomed(const collection *work)
+{
+    for (size_t i = 0; i < work->pack_count; i++) {
+        if (work->doomed[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static fx_code
+collect(collection *work, fx_err *err)
+{
+    fx_repository *repository = work->repository;
+    if (begin_alone(work, err) != FX_OK || learn(work, true, err) != FX_OK ||
+        look_at_snapshots(work, err) != FX_OK) {
+        return err->code;
+    }
+    choose_packs(work);
+    bool has_work = has_doomed(work) || repository->bad_count > 0 ||
+                    repository->loaded.count - repository->foreign.count > INDEX_MANY ||
+                    repository->rescued_count > 0;
+    if (work->options->dry_run) {
+        for (size_t i = 0; i < work->pack_count; i++) {
+            work->report->removed_pack_count += work->doomed[i];
+            work->report->removed_bytes +=
+                work->doomed[i] ? fx_index_pack_at(repository->index, (uint32_t)i).size_bytes : 0;
+        }
+        return FX_OK;
+    }
+    if (has_work && (write_anew(work, err) != FX_OK || learn(work, false, err) != FX_OK ||
+                     remove_unneeded(work, err) != FX_OK)) {
+        return err->code;
+    }
+    return clear_leases(work, err) == FX_OK ? remove_void(work, err) : err->code;
+}
+
+/* The repository's key has one scope. Adds to the report. */
+static fx_code
+collect_scope(
+    fx_repository *repository,
+    const fx_collect_options *options,
+    fx_collect_report *report,
+    fx_err *err)
+{
+    FX_AUTO(fx_writer) writer = NULL;
+    if (fx_writer_open(repository, &writer, err) != FX_OK) {
+        return fx_err_wrap(err, "beginning to collect");
+    }
+    collection work = {
+        .repository = repository, .options = options, .report = report, .writer = writer};
+    fx_code code = collect(&work, err);
+    remove_marks(&work);
+    report->index_count +=
+        work.index_names.count > 0 ? work.index_names.count : repository->loaded.count;
+    free(work.doomed);
+    free(work.canon);
+    free(work.root_list);
+    fx_live_free(&work.live);
+    fx_id_set_free(&work.roots);
+    fx_id_set_free(&work.index_names);
+    return code;
+}
+
+fx_code
+fx_repository_collect(
+    const char *url,
+    const fx_repository_key *key,
+    const fx_collect_options *options,
+    fx_collect_report *out_report,
+    fx_err *err)
+{
+    fx_collect_report report = {0};
+    fx_code code = FX_OK;
+    bool has_one = false;
+    for (size_t i = 0; code == FX_OK && i < key->scope_count; i++) {
+        /* Packs and index objects belong to one scope each: others must not see into them. */
+        const fx_repository_key one = {
+            .keyring = key->keyring, .scopes = &key->scopes[i], .scope_count = 1};
+        FX_AUTO(fx_repository) repository = NULL;
+        if (!one.scopes->can_read || !one.scopes->can_write) {
+            continue;
+        }
+        code = fx_repository_open(url, &one, &repository, err);
+        if (code == FX_OK && repository->has_write_scope) {
+            has_one = true;
+            code = collect_scope(repository, options, &report, err);
+        }
+    }
+    if (code == FX_OK && !has_one) {
+        code = fx_fail(
+            err, FX_ERR_WRONG_KEY, "could not collect: the key can read no scope that is there");
+    }
+    *out_report = report;
+    return code;
+}

@@ -1,0 +1,71 @@
+/*
+ * Leases tell a collector which writers are at work; marks tell writers which packs are about to
+ * go. No clock decides: docs/format.md, "Collecting", has the order of puts and lists, and why it
+ * is safe.
+ */
+#pragma once
+
+#include "common/repository/id_set.h"
+#include "common/store/store.h"
+
+enum { FX_LEASE_ID_BYTES = 52 }; /* text with its end: ordered by the time when it was put */
+
+typedef struct fx_lease {
+    char id[FX_LEASE_ID_BYTES];
+    char node[65]; /* the host's name, for people */
+    fx_wall began; /* by the writer's clock, for people */
+    int64_t pid;   /* there */
+    bool is_over;  /* the writer said so, or was a process of this host that is gone */
+    bool is_revoked;
+} fx_lease;
+
+typedef struct fx_lease_list {
+    fx_lease *items;
+    size_t count;
+} fx_lease_list;
+void fx_lease_list_free(fx_lease_list *list);
+
+/* ---- a writer's side */
+
+/* Before anything is read that the writer relies on. */
+FX_MUST_USE fx_code fx_lease_begin(fx_store *store, char out_id[FX_LEASE_ID_BYTES], fx_err *err);
+/* Adds the names of all packs that are marked. After the lease is put. */
+FX_MUST_USE fx_code fx_marks_read(fx_store *store, fx_id_set *packs, fx_err *err);
+/* Whether a collector no longer waits for it. After the snapshot is put. */
+FX_MUST_USE fx_code
+fx_lease_is_revoked(fx_store *store, const char *id, bool *out_revoked, fx_err *err);
+/* The writer will put nothing more. */
+FX_MUST_USE fx_code fx_lease_end(fx_store *store, const char *id, fx_err *err);
+
+/* ---- a collector's side */
+
+FX_MUST_USE fx_code
+fx_mark_put(fx_store *store, const char *id, const fx_id_set *packs, fx_err *err);
+FX_MUST_USE fx_code fx_mark_remove(fx_store *store, const char *id, fx_err *err);
+FX_MUST_USE fx_code fx_lease_list_all(fx_store *store, fx_lease_list *out_list, fx_err *err);
+FX_MUST_USE fx_code fx_lease_revoke(fx_store *store, const char *id, fx_err *err);
+/* Removes a lease that is over. */
+FX_MUST_USE fx_code fx_lease_clear(fx_store *store, const char *id, fx_err *err);
+
+/*
+ * Says which snapshots of a revoked writer count: those whose chunks the collector kept. Once
+ * said, a further one that it puts is void.
+ */
+FX_MUST_USE fx_code
+fx_lease_settle(fx_store *store, const char *id, const fx_id_set *snapshots, fx_err *err);
+
+/* Snapshots that count, of the writers that were settled. */
+typedef struct fx_settlement {
+    char id[FX_LEASE_ID_BYTES];
+    fx_id_set snapshots;
+} fx_settlement;
+typedef struct fx_settlements {
+    fx_settlement *items;
+    size_t count;
+} fx_settlements;
+FX_MUST_USE fx_code
+fx_settlements_read(fx_store *store, fx_settlements *out_settlements, fx_err *err);
+void fx_settlements_free(fx_settlements *settlements);
+/* Is a snapshot with this lease void? */
+bool fx_settlements_void(
+    const fx_settlements *settlements, const char *lease, const fx_chunk_id *snapshot);
