@@ -15,6 +15,7 @@ enum { HOST_NAME_BYTES = 256, PATHS_MAX = 4096 };
     "  --host NAME      of the snapshot, instead of this host's\n"                                 \
     "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"                                  \
     "  --key-file FILE  the repository's key; or FORTRESS_KEY_FILE\n"                              \
+    "  --scope NAME     whose keys to write with, else the key file's first; or FORTRESS_SCOPE\n"  \
     "  --json           events as JSON, one a line\n"
 
 static const fx_usage files_usage = {
@@ -24,7 +25,7 @@ static const fx_usage files_usage = {
         "read or changes while it is read is a warning (exit status 3); the rest is saved.\n"
         "\n" COMMON_OPTIONS
         "  --force          read all files, also those that have not changed since the last time\n",
-    .accepts = "name host force ",
+    .accepts = "name host force scope ",
     .rest_min = 1,
     .rest_max = PATHS_MAX,
 };
@@ -35,7 +36,7 @@ static const fx_usage postgres_usage = {
         "Saves a base backup of a PostgreSQL server over the replication protocol.\n"
         "CONNINFO is libpq's: \"host=… port=… user=… passfile=…\", of a role with REPLICATION.\n"
         "\n" COMMON_OPTIONS,
-    .accepts = "name host ",
+    .accepts = "name host scope ",
     .rest_min = 1,
     .rest_max = 1,
 };

@@ -20,6 +20,15 @@ enum option_id {
     OPTION_TIME,
     OPTION_NUMERIC_OWNER,
     OPTION_READ_DATA,
+    OPTION_SCOPE,
+    OPTION_OUT,
+    OPTION_WRITE_ONLY,
+    OPTION_YES,
+    OPTION_PLAIN,
+    OPTION_PASSPHRASE,
+    OPTION_X25519,
+    OPTION_GPG,
+    OPTION_VAULT,
 };
 
 static const struct option known[] = {
@@ -36,6 +45,15 @@ static const struct option known[] = {
     {"time", required_argument, NULL, OPTION_TIME},
     {"numeric-owner", no_argument, NULL, OPTION_NUMERIC_OWNER},
     {"read-data", no_argument, NULL, OPTION_READ_DATA},
+    {"scope", required_argument, NULL, OPTION_SCOPE},
+    {"out", required_argument, NULL, OPTION_OUT},
+    {"write-only", no_argument, NULL, OPTION_WRITE_ONLY},
+    {"yes", no_argument, NULL, OPTION_YES},
+    {"plain", no_argument, NULL, OPTION_PLAIN},
+    {"passphrase", no_argument, NULL, OPTION_PASSPHRASE},
+    {"x25519", required_argument, NULL, OPTION_X25519},
+    {"gpg", required_argument, NULL, OPTION_GPG},
+    {"vault", required_argument, NULL, OPTION_VAULT},
     {NULL, 0, NULL, 0},
 };
 
@@ -70,52 +88,75 @@ wrong_usage(const char *verb, const char *what, const char *word)
     return FX_EXIT_USAGE;
 }
 
+/* Where the word after an option goes; NULL: it takes none, or is read in its own way. */
+static const char **
+place_of(enum option_id id, fx_options *options)
+{
+    const struct {
+        enum option_id id;
+        const char **place;
+    } places[] = {
+        {OPTION_REPO, &options->repo},
+        {OPTION_KEY_FILE, &options->key_file},
+        {OPTION_NAME, &options->name},
+        {OPTION_HOST, &options->host},
+        {OPTION_TARGET, &options->target},
+        {OPTION_PATH, &options->path},
+        {OPTION_SOURCE, &options->source},
+        {OPTION_SCOPE, &options->scope},
+        {OPTION_OUT, &options->out},
+    };
+    for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
+        if (places[index].id == id) {
+            return places[index].place;
+        }
+    }
+    return NULL;
+}
+
+static bool *
+flag_of(enum option_id id, fx_options *options)
+{
+    const struct {
+        enum option_id id;
+        bool *place;
+    } places[] = {
+        {OPTION_JSON, &options->is_json},
+        {OPTION_FORCE, &options->is_forced},
+        {OPTION_NUMERIC_OWNER, &options->numeric_owner},
+        {OPTION_READ_DATA, &options->read_data},
+        {OPTION_WRITE_ONLY, &options->write_only},
+        {OPTION_YES, &options->is_confirmed},
+    };
+    for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
+        if (places[index].id == id) {
+            return places[index].place;
+        }
+    }
+    return NULL;
+}
+
 /* 0, or the exit status of wrong usage. */
 static int
-take_option(const char *verb, int id, fx_options *options)
+take_option(const char *verb, const struct option *option, fx_options *options)
 {
     fx_err err = {0};
-    switch ((enum option_id)id) {
-    case OPTION_REPO:
-        options->repo = optarg;
-        break;
-    case OPTION_KEY_FILE:
-        options->key_file = optarg;
-        break;
-    case OPTION_JSON:
-        options->is_json = true;
-        break;
-    case OPTION_NAME:
-        options->name = optarg;
-        break;
-    case OPTION_HOST:
-        options->host = optarg;
-        break;
-    case OPTION_FORCE:
-        options->is_forced = true;
-        break;
-    case OPTION_TARGET:
-        options->target = optarg;
-        break;
-    case OPTION_PATH:
-        options->path = optarg;
-        break;
-    case OPTION_SOURCE:
-        options->source = optarg;
-        break;
-    case OPTION_TIME:
+    enum option_id id = (enum option_id)option->val;
+    const char **place = place_of(id, options);
+    bool *flag = flag_of(id, options);
+    if (place != NULL) {
+        *place = optarg;
+    } else if (flag != NULL) {
+        *flag = true;
+    } else if (id == OPTION_TIME) {
         if (fx_wall_parse(optarg, &options->time, &err) != FX_OK) {
             return wrong_usage(verb, "--time takes 2026-11-23T01:02:03Z, not", optarg);
         }
-        break;
-    case OPTION_NUMERIC_OWNER:
-        options->numeric_owner = true;
-        break;
-    case OPTION_READ_DATA:
-        options->read_data = true;
-        break;
-    case OPTION_HELP:
-        break;
+    } else if (options->recipient_kind != NULL) {
+        return wrong_usage(verb, "one kind of recipient at a time, not also --", option->name);
+    } else {
+        options->recipient_kind = option->name;
+        options->recipient = optarg;
     }
     return 0;
 }
@@ -123,7 +164,7 @@ take_option(const char *verb, int id, fx_options *options)
 static int
 check_rest(const char *verb, const fx_usage *usage, const fx_options *options)
 {
-    if (options->repo == NULL || options->repo[0] == '\0') {
+    if (!usage->without_repo && (options->repo == NULL || options->repo[0] == '\0')) {
         return wrong_usage(verb, "name the repository with --repo or FORTRESS_REPO", NULL);
     }
     if (options->rest_count < usage->rest_min) {
@@ -143,6 +184,7 @@ fx_options_read(
     *out_options = (fx_options){
         .repo = getenv("FORTRESS_REPO"),         // NOLINT(concurrency-mt-unsafe): one thread so far
         .key_file = getenv("FORTRESS_KEY_FILE"), // NOLINT(concurrency-mt-unsafe): likewise
+        .scope = getenv("FORTRESS_SCOPE"),       // NOLINT(concurrency-mt-unsafe): likewise
     };
     opterr = 0;
     optind = 1;
@@ -161,7 +203,7 @@ fx_options_read(
             return false;
         }
         *out_status = accepts(usage, known[which].name)
-                          ? take_option(verb, id, out_options)
+                          ? take_option(verb, &known[which], out_options)
                           : wrong_usage(verb, "this verb does not take --", known[which].name);
         if (*out_status != 0) {
             return false;

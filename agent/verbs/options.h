@@ -16,7 +16,13 @@ typedef struct fx_options {
     fx_wall time; /* 0: none given */
     bool numeric_owner;
     bool read_data;
-    char **rest; /* the words that are no options */
+    const char *scope; /* NULL: none given */
+    const char *out;
+    bool write_only;
+    bool is_confirmed;
+    const char *recipient_kind; /* "passphrase", "x25519", ...; NULL: none given */
+    const char *recipient;      /* its key, where the kind has one to be named */
+    char **rest;                /* the words that are no options */
     int rest_count;
 } fx_options;
 
@@ -27,10 +33,12 @@ typedef struct fx_usage {
                      --help; separated and ended by blanks: "name force " */
     int rest_min;
     int rest_max;
+    bool without_repo; /* --repo may be absent */
 } fx_usage;
 
 /*
- * Fills `out_options`; --repo and --key-file default to FORTRESS_REPO and FORTRESS_KEY_FILE. false:
+ * Fills `out_options`; --repo, --key-file and --scope default to FORTRESS_REPO, FORTRESS_KEY_FILE
+ * and FORTRESS_SCOPE. false:
  * the verb ends with `*out_status`, after --help or a message about what is wrong.
  */
 FX_MUST_USE bool fx_options_read(

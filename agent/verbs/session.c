@@ -41,7 +41,9 @@ fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
     if (fx_repository_key_load(options->key_file, &session.key, err) != FX_OK) {
         return err->code;
     }
-    if (fx_repository_open(options->repo, session.key, &session.repository, err) != FX_OK) {
+    if ((options->scope != NULL &&
+         fx_repository_key_select(session.key, options->scope, err) != FX_OK) ||
+        fx_repository_open(options->repo, session.key, &session.repository, err) != FX_OK) {
         fx_repository_key_free(session.key);
         return fx_err_wrap(err, "opening the repository \"%.150s\"", options->repo);
     }

@@ -124,6 +124,22 @@ fx_keyring_add_export(fx_keyring_scope *scope, const fx_export *export)
     scope->exports[scope->export_count++] = *export;
 }
 
+bool
+fx_keyring_drop_wrap(fx_key_version *version, const fx_name *recipient)
+{
+    for (size_t i = 0; i < version->wrap_count; i++) {
+        fx_wrap *wrap = &version->wraps[i];
+        if (fx_name_is(&wrap->recipient, recipient)) {
+            fx_wipe(wrap->sealed, wrap->sealed_bytes);
+            free(wrap->sealed);
+            version->wrap_count--;
+            memmove(wrap, wrap + 1, (version->wrap_count - i) * sizeof *wrap);
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 fx_keyring_drop_recipient(fx_keyring *keyring, const fx_name *label)
 {

@@ -125,6 +125,8 @@ void fx_keyring_add_export(fx_keyring_scope *scope, const fx_export *export);
 
 /* Wipes and forgets all wrapped keys of a version. */
 void fx_keyring_drop_wraps(fx_key_version *version);
+/* The wrapped key of one recipient; false: there is none. */
+bool fx_keyring_drop_wrap(fx_key_version *version, const fx_name *recipient);
 void fx_keyring_drop_recipient(fx_keyring *keyring, const fx_name *label);
 
 /* NULL where there is none. */

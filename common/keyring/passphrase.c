@@ -101,7 +101,8 @@ read_descriptor(const char *text, char room[], size_t *out_bytes, fx_err *err)
         return fx_fail(
             err,
             FX_ERR_INVALID,
-            "could not read the passphrase: FORTRESS_PASSPHRASE_FD is no number");
+            "could not read the passphrase: \"%.20s\" is no file descriptor",
+            text);
     }
     return read_line((int)fd, room, out_bytes, err);
 }
@@ -126,13 +127,19 @@ read_file(const char *path, char room[], size_t *out_bytes, fx_err *err)
 static fx_code
 read_any(const char *label, bool is_new, char room[], size_t *out_bytes, fx_err *err)
 {
-    const char *path = environment("FORTRESS_PASSPHRASE_FILE");
-    const char *fd = environment("FORTRESS_PASSPHRASE_FD");
-    if (path != NULL) {
-        return read_file(path, room, out_bytes, err);
-    }
-    if (fd != NULL) {
-        return read_descriptor(fd, room, out_bytes, err);
+    static const char *const names[][2] = {
+        {"FORTRESS_NEW_PASSPHRASE_FILE", "FORTRESS_NEW_PASSPHRASE_FD"},
+        {"FORTRESS_PASSPHRASE_FILE", "FORTRESS_PASSPHRASE_FD"},
+    };
+    for (size_t i = is_new ? 0 : 1; i < 2; i++) {
+        const char *path = environment(names[i][0]);
+        const char *fd = environment(names[i][1]);
+        if (path != NULL) {
+            return read_file(path, room, out_bytes, err);
+        }
+        if (fd != NULL) {
+            return read_descriptor(fd, room, out_bytes, err);
+        }
     }
     if (has_terminal()) {
         return read_terminal(label, is_new, room, out_bytes, err);

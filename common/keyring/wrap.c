@@ -5,12 +5,15 @@
 
 #include "common/base/hex.h"
 #include "common/crypto/scrypt.h"
+#include "common/gpg/gpg.h"
 #include "common/keyring/passphrase.h"
+#include "common/keyring/vault.h"
 
 static const char wrap_use[] = "fortress wrapped key 1";
 
 /* A pair that scrypt made of the passphrase, by salt. */
 typedef struct derived {
+    bool is_wrong; /* not the recipient's: it is not tried again */
     unsigned char salt[FX_SCRYPT_SALT_BYTES];
     unsigned char private_key[FX_BOX_KEY_BYTES];
 } derived;
@@ -45,30 +48,22 @@ fx_opener_free(fx_opener *opener)
  */
 
 static fx_code
-need_passphrase(fx_opener *opener, const fx_name *label, bool is_new, fx_err *err)
-{
-    return opener->passphrase != NULL
-               ? FX_OK
-               : fx_passphrase_read(label->text, is_new, &opener->passphrase, err);
-}
-
-static fx_code
 derive(
-    const fx_opener *opener,
+    const fx_secret *passphrase,
     const fx_recipient *recipient,
     unsigned char out_private[FX_BOX_KEY_BYTES],
     fx_err *err)
 {
     fx_scrypt_cost cost = {recipient->scrypt_log2_n, recipient->scrypt_r, recipient->scrypt_p};
-    fx_bytes passphrase = {opener->passphrase->data, opener->passphrase->size_bytes};
     fx_bytes salt = {recipient->salt, sizeof recipient->salt};
-    return fx_scrypt(passphrase, salt, cost, out_private, err);
+    return fx_scrypt(
+        (fx_bytes){passphrase->data, passphrase->size_bytes}, salt, cost, out_private, err);
 }
 
 fx_code
-fx_recipient_of_passphrase(
-    fx_opener *opener, const fx_name *label, fx_recipient *out_recipient, fx_err *err)
+fx_recipient_of_passphrase(const fx_name *label, fx_recipient *out_recipient, fx_err *err)
 {
+    FX_AUTO(fx_secret) passphrase = NULL;
     fx_recipient recipient = {
         .label = *label,
         .kind = FX_RECIPIENT_PASSPHRASE,
@@ -78,8 +73,8 @@ fx_recipient_of_passphrase(
     };
     unsigned char private_key[FX_BOX_KEY_BYTES];
     fx_crypto_random(recipient.salt, sizeof recipient.salt);
-    if (need_passphrase(opener, label, true, err) != FX_OK ||
-        derive(opener, &recipient, private_key, err) != FX_OK) {
+    if (fx_passphrase_read(label->text, true, &passphrase, err) != FX_OK ||
+        derive(passphrase, &recipient, private_key, err) != FX_OK) {
         return err->code;
     }
     fx_box_public(private_key, recipient.public_key);
@@ -88,37 +83,44 @@ fx_recipient_of_passphrase(
     return FX_OK;
 }
 
-/* The private half of a passphrase's pair, derived once. */
+static fx_code
+wrong_passphrase(const fx_recipient *recipient, fx_err *err)
+{
+    return fx_fail(
+        err,
+        FX_ERR_WRONG_KEY,
+        "could not open the key file: the passphrase is not that of recipient \"%s\"",
+        recipient->label.text);
+}
+
+/* Derives once for each salt, whatever comes of it. */
 static fx_code
 passphrase_private(
     fx_opener *opener, const fx_recipient *recipient, const unsigned char **out, fx_err *err)
 {
     for (size_t i = 0; i < opener->pair_count; i++) {
-        if (memcmp(opener->pairs[i].salt, recipient->salt, sizeof recipient->salt) == 0) {
-            *out = opener->pairs[i].private_key;
-            return FX_OK;
+        const derived *known = &opener->pairs[i];
+        if (memcmp(known->salt, recipient->salt, sizeof recipient->salt) == 0) {
+            *out = known->private_key;
+            return known->is_wrong ? wrong_passphrase(recipient, err) : FX_OK;
         }
     }
     FX_ASSERT(opener->pair_count < FX_RECIPIENT_MAX);
     derived *pair = &opener->pairs[opener->pair_count];
     unsigned char public_key[FX_BOX_KEY_BYTES];
-    if (need_passphrase(opener, &recipient->label, false, err) != FX_OK ||
-        derive(opener, recipient, pair->private_key, err) != FX_OK) {
+    if (opener->passphrase == NULL &&
+        fx_passphrase_read(recipient->label.text, false, &opener->passphrase, err) != FX_OK) {
+        return err->code;
+    }
+    if (derive(opener->passphrase, recipient, pair->private_key, err) != FX_OK) {
         return err->code;
     }
     fx_box_public(pair->private_key, public_key);
-    if (memcmp(public_key, recipient->public_key, sizeof public_key) != 0) {
-        fx_wipe(pair, sizeof *pair);
-        return fx_fail(
-            err,
-            FX_ERR_WRONG_KEY,
-            "could not open the key file: the passphrase is not that of recipient \"%s\"",
-            recipient->label.text);
-    }
+    pair->is_wrong = memcmp(public_key, recipient->public_key, sizeof public_key) != 0;
     memcpy(pair->salt, recipient->salt, sizeof pair->salt);
     opener->pair_count++;
     *out = pair->private_key;
-    return FX_OK;
+    return pair->is_wrong ? wrong_passphrase(recipient, err) : FX_OK;
 }
 
 /* ---- identity -----------------------------------------------------------------------------------
@@ -195,14 +197,8 @@ take_secret(fx_bytes plain, const fx_recipient *recipient, fx_scope_secret *out,
 }
 
 fx_code
-fx_wrap_seal(
-    fx_opener *opener,
-    const fx_recipient *recipient,
-    const fx_scope_secret *secret,
-    fx_buf *out,
-    fx_err *err)
+fx_wrap_seal(const fx_recipient *recipient, const fx_scope_secret *secret, fx_buf *out, fx_err *err)
 {
-    (void)opener;
     fx_bytes plain = {secret, sizeof *secret};
     switch (recipient->kind) {
     case FX_RECIPIENT_PLAIN:
@@ -211,8 +207,9 @@ fx_wrap_seal(
     case FX_RECIPIENT_X25519:
         return fx_box_seal(recipient->public_key, wrap_use, plain, out, err);
     case FX_RECIPIENT_GPG:
+        return fx_gpg_encrypt(recipient->name, plain, out, err);
     case FX_RECIPIENT_VAULT:
-        break;
+        return fx_vault_encrypt(recipient->name, plain, out, err);
     }
     return fx_fail(err, FX_ERR_UNSUPPORTED, "could not wrap a key for \"%s\"", recipient->name);
 }
@@ -243,6 +240,23 @@ open_box(
     return code;
 }
 
+/* With a key that this process never sees. */
+static fx_code
+open_elsewhere(
+    const fx_recipient *recipient, fx_bytes sealed, fx_scope_secret *out_secret, fx_err *err)
+{
+    FX_BUF_AUTO plain;
+    fx_buf_init(&plain, FX_WRAP_MAX_BYTES);
+    fx_buf_reserve(&plain, FX_WRAP_MAX_BYTES);
+    fx_code code = recipient->kind == FX_RECIPIENT_GPG
+                       ? fx_gpg_decrypt(sealed, &plain, err)
+                       : fx_vault_decrypt(recipient->name, sealed, &plain, err);
+    code = code == FX_OK ? take_secret(fx_buf_bytes(&plain), recipient, out_secret, err)
+                         : fx_err_wrap(err, "opening as \"%s\"", recipient->label.text);
+    fx_wipe(plain.data, plain.capacity_bytes);
+    return code;
+}
+
 fx_code
 fx_wrap_open(
     fx_opener *opener,
@@ -265,7 +279,7 @@ fx_wrap_open(
                    : err->code;
     case FX_RECIPIENT_GPG:
     case FX_RECIPIENT_VAULT:
-        break;
+        return open_elsewhere(recipient, sealed, out_secret, err);
     }
     return fx_fail(err, FX_ERR_UNSUPPORTED, "could not open a key of \"%s\"", recipient->name);
 }
@@ -281,8 +295,9 @@ fx_wrap_is_available(const fx_recipient *recipient)
     case FX_RECIPIENT_X25519:
         return identity_path() != NULL;
     case FX_RECIPIENT_GPG:
+        return fx_gpg_has_private(recipient->name);
     case FX_RECIPIENT_VAULT:
-        break;
+        return fx_vault_is_given();
     }
     return false;
 }

@@ -4,6 +4,7 @@
  *
  *   FORTRESS_PASSPHRASE_FILE  a file whose first line is the passphrase (mode 0600)
  *   FORTRESS_PASSPHRASE_FD    a file descriptor likewise; else the terminal asks
+ *   FORTRESS_NEW_PASSPHRASE_FILE, FORTRESS_NEW_PASSPHRASE_FD  of a recipient that is added
  *   FORTRESS_IDENTITY_FILE    an X25519 identity
  *   GNUPGHOME                 GPG's own
  *   VAULT_ADDR, VAULT_TOKEN or VAULT_TOKEN_FILE, VAULT_CACERT, VAULT_NAMESPACE
@@ -20,19 +21,15 @@ void fx_opener_free(fx_opener *opener);
 FX_DEFINE_AUTO(fx_opener);
 
 /*
- * Makes a passphrase recipient: asks for the passphrase, draws the salt. `purpose` words the
- * question at a terminal. errors: NOT_FOUND (no passphrase given), INVALID (too short), LIMIT
+ * Makes a passphrase recipient: has a new passphrase from where it is given, draws the salt.
+ * errors: NOT_FOUND (no passphrase given), INVALID (too short), LIMIT
  */
-FX_MUST_USE fx_code fx_recipient_of_passphrase(
-    fx_opener *opener, const fx_name *label, fx_recipient *out_recipient, fx_err *err);
+FX_MUST_USE fx_code
+fx_recipient_of_passphrase(const fx_name *label, fx_recipient *out_recipient, fx_err *err);
 
 /* Appends the wrapped secret. errors: LIMIT; GPG's and Vault's: NOT_FOUND, UNREACHABLE, DENIED … */
 FX_MUST_USE fx_code fx_wrap_seal(
-    fx_opener *opener,
-    const fx_recipient *recipient,
-    const fx_scope_secret *secret,
-    fx_buf *out,
-    fx_err *err);
+    const fx_recipient *recipient, const fx_scope_secret *secret, fx_buf *out, fx_err *err);
 
 /*
  * errors: NOT_FOUND (this recipient is not here: says what would make it be), WRONG_KEY (wrong

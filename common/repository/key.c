@@ -144,11 +144,10 @@ fx_code
 fx_repository_key_create(const char *path, fx_err *err)
 {
     FX_AUTO(fx_keyring) keyring = fx_keyring_new();
-    FX_AUTO(fx_opener) opener = fx_opener_new();
     fx_recipient plain = {.label = fx_name_of(first_recipient), .kind = FX_RECIPIENT_PLAIN};
     fx_name label = fx_name_of(first_scope);
     (void)fx_keyring_add_recipient(keyring, &plain);
-    if (fx_keyring_create_scope(keyring, opener, &label, err) != FX_OK) {
+    if (fx_keyring_create_scope(keyring, &label, err) != FX_OK) {
         return err->code;
     }
     return fx_keyring_create(path, keyring, err);

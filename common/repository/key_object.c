@@ -8,10 +8,9 @@
 
 #include "common/base/hex.h"
 #include "common/repository/internal.h"
+#include "common/repository/signed.h"
 
 enum {
-    HEAD_BYTES = 12,
-    OBJECT_VERSION = 1,
     NAMES_MAX = 1 << 20,
     NUMBER_DIGITS = 8,
     LEAF_BYTES = 2 * FX_SCOPE_ID_BYTES + 1 + 2 * NUMBER_DIGITS + 1, /* "SCOPE/VERSION-SERIAL" */
@@ -87,22 +86,11 @@ fx_key_object_encode(
     fx_buf *out,
     fx_err *err)
 {
-    unsigned char head[HEAD_BYTES] = {0};
-    unsigned char signature[FX_SIGN_BYTES];
-    unsigned char digest[FX_SHA256_BYTES];
-    memcpy(head, magic, sizeof magic);
-    head[8] = OBJECT_VERSION;
-    FX_ASSERT(out->size_bytes == 0);
-    if (fx_buf_append(out, head, sizeof head, err) != FX_OK ||
-        pack_message(object, out, err) != FX_OK) {
+    if (fx_signed_begin(out, magic, err) != FX_OK || pack_message(object, out, err) != FX_OK ||
+        fx_signed_finish(out, object_use, sign, err) != FX_OK) {
         return fx_err_wrap(err, "encoding a key object");
     }
-    fx_statement_sign(sign, object_use, fx_buf_bytes(out), signature);
-    if (fx_buf_append(out, signature, sizeof signature, err) != FX_OK) {
-        return fx_err_wrap(err, "encoding a key object");
-    }
-    fx_sha256(fx_buf_bytes(out), digest);
-    return fx_buf_append(out, digest, sizeof digest, err);
+    return FX_OK;
 }
 
 static bool
@@ -169,39 +157,22 @@ take_message(const Fortress__Repository__KeyObject *message, fx_key_object *obje
 fx_code
 fx_key_object_decode(fx_bytes bytes, fx_key_object **out_object, fx_err *err)
 {
-    const unsigned char *data = bytes.data;
-    unsigned char digest[FX_SHA256_BYTES];
-    size_t least_bytes = HEAD_BYTES + FX_SIGN_BYTES + sizeof digest;
-    if (bytes.size_bytes < least_bytes || memcmp(data, magic, sizeof magic) != 0) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read the key object: it is none");
-    }
-    if (data[8] != OBJECT_VERSION) {
-        return fx_fail(
-            err,
-            FX_ERR_UNSUPPORTED,
-            "could not read the key object: format version %d, this program knows %d",
-            data[8],
-            OBJECT_VERSION);
-    }
-    size_t body_bytes = bytes.size_bytes - sizeof digest;
-    size_t signed_bytes = body_bytes - FX_SIGN_BYTES;
-    fx_sha256((fx_bytes){data, body_bytes}, digest);
-    if (memcmp(data + body_bytes, digest, sizeof digest) != 0) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read the key object: its digest is another");
+    fx_signed parts;
+    if (fx_signed_open(bytes, magic, &parts, err) != FX_OK) {
+        return fx_err_wrap(err, "reading a key object");
     }
     Fortress__Repository__KeyObject *message = fortress__repository__key_object__unpack(
-        NULL, signed_bytes - HEAD_BYTES, data + HEAD_BYTES);
+        NULL, parts.message.size_bytes, parts.message.data);
     FX_AUTO(fx_key_object) object = calloc(1, sizeof *object);
     FX_ASSERT(object != NULL);
     bool is_valid = message != NULL && take_message(message, object);
     if (message != NULL) {
         fortress__repository__key_object__free_unpacked(message, NULL);
     }
-    if (!is_valid || data[9] != 0 || data[10] != 0 || data[11] != 0) {
+    if (!is_valid) {
         return fx_fail(err, FX_ERR_DAMAGED, "could not read the key object: it is malformed");
     }
-    fx_bytes statement = {data, signed_bytes};
-    if (!fx_statement_check(object->verify_key, object_use, statement, data + signed_bytes)) {
+    if (!fx_statement_check(object->verify_key, object_use, parts.statement, parts.signature)) {
         return fx_fail(err, FX_ERR_DAMAGED, "could not read the key object: its signature is bad");
     }
     *out_object = FX_TAKE(object);
@@ -338,9 +309,9 @@ fx_key_object_load(
     return FX_OK;
 }
 
-/* What is to be told of a version now, but for the serial number. */
-static fx_key_object *
-describe(const fx_keyring *keyring, const fx_keyring_scope *scope, const fx_key_version *version)
+fx_key_object *
+fx_key_object_of(
+    const fx_keyring *keyring, const fx_keyring_scope *scope, const fx_key_version *version)
 {
     fx_key_object *object = calloc(1, sizeof *object);
     FX_ASSERT(object != NULL);
@@ -476,7 +447,7 @@ publish_scope(fx_store *store, const fx_keyring *keyring, const fx_scope_keys *k
     FX_ASSERT(scope->version_count == keys->version_count);
     fx_code code = fx_key_names_list(store, below, &names, err);
     for (size_t i = 0; code == FX_OK && i < scope->version_count; i++) {
-        FX_AUTO(fx_key_object) object = describe(keyring, scope, &scope->versions[i]);
+        FX_AUTO(fx_key_object) object = fx_key_object_of(keyring, scope, &scope->versions[i]);
         code = publish_version(store, &names, object, keys->versions[i].sign, err);
     }
     fx_key_names_free(&names);

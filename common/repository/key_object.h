@@ -32,6 +32,10 @@ typedef struct fx_key_object {
 void fx_key_object_free(fx_key_object *object);
 FX_DEFINE_AUTO(fx_key_object);
 
+/* What is to be told of a version now, but for the serial number. */
+fx_key_object *fx_key_object_of(
+    const fx_keyring *keyring, const fx_keyring_scope *scope, const fx_key_version *version);
+
 /* Checks digest and signature; not that the scope is one of ours. errors: DAMAGED, UNSUPPORTED */
 FX_MUST_USE fx_code fx_key_object_decode(fx_bytes bytes, fx_key_object **out_object, fx_err *err);
 /* Signs it. errors: LIMIT */

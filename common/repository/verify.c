@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/hex.h"
+#include "common/repository/erasure.h"
 #include "common/repository/id_set.h"
 #include "common/repository/internal.h"
 #include "common/repository/tree.h"
@@ -258,6 +259,17 @@ verify_key_object(void *ctx, const char *key, uint64_t size_bytes)
 }
 
 static void
+verify_erasure(void *ctx, const char *key, uint64_t size_bytes)
+{
+    verification *v = ctx;
+    fx_err err = {0};
+    v->report.read_bytes += size_bytes;
+    if (fx_erasure_verify(v->repository->store, key, v->repository->key, &err) != FX_OK) {
+        found(v, "erasure \"%s\": %.150s", key, err.message);
+    }
+}
+
+static void
 verify_stream(void *ctx, const char *key, uint64_t size_bytes)
 {
     verification *v = ctx;
@@ -331,6 +343,7 @@ verify_all(verification *v, fx_err *err)
         return err->code;
     }
     if (for_each(v, "keys/", verify_key_object, err) != FX_OK ||
+        for_each(v, "erasures/", verify_erasure, err) != FX_OK ||
         for_each(v, "snapshots/", verify_snapshot, err) != FX_OK ||
         for_each(v, "streams/", verify_stream, err) != FX_OK) {
         return err->code;
