@@ -12,6 +12,15 @@ cmake --preset asan >/dev/null
 cmake --build --preset asan
 result=0
 ctest --preset asan 2>&1 | tee "$log" || result=$?
+
+# Races: the thread sanitizer over the tests of what runs on several threads.
+threaded=(unit/common/base/pool_test unit/common/loop/loop_test unit/common/http/http_test unit/common/httpd/httpd_test
+    unit/common/wire/wire_test unit/common/repository/repository_test unit/agent/link/reporter_test
+    unit/coordinator/fleet/listener_test)
+cmake --preset tsan >/dev/null
+cmake --build --preset tsan --target "${threaded[@]//\//_}"
+ctest --preset tsan -R "^($(IFS='|' && echo "${threaded[*]}"))\$" || result=$?
+
 tests/tidy/all.sh || result=$?
 tests/tidy/core_is_covered.sh || result=$?
 

@@ -41,11 +41,15 @@ endfunction()
 function(fx_test path)
   string(REPLACE "/" "_" name ${path})
   string(REGEX MATCH "^[^/]+" label ${path})
+  set(timeout_s 30)
+  if(FX_SANITIZE STREQUAL "thread")
+    set(timeout_s 120) # some ten times slower
+  endif()
   add_executable(${name} ${PROJECT_SOURCE_DIR}/tests/${path}.c)
   target_link_libraries(${name} PRIVATE ${ARGN} fx_warnings cmocka)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   add_test(NAME ${path} COMMAND ${name})
-  set_tests_properties(${path} PROPERTIES LABELS ${label} TIMEOUT 30)
+  set_tests_properties(${path} PROPERTIES LABELS ${label} TIMEOUT ${timeout_s})
 endfunction()
 
 # fx_fuzz(fuzz/common/store/store_fuzz fx_store): a libFuzzer program, in the fuzz preset only.
