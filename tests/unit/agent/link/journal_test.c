@@ -7,37 +7,17 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/link/journal.h"
 #include "common/base/file.h"
-
-static char path[64];
-
-static int
-begin(void **state)
-{
-    (void)state;
-    (void)snprintf(path, sizeof(path), "/tmp/fx_journal_test_XXXXXX");
-    int fd = mkstemp(path);
-    (void)close(fd);
-    return unlink(path);
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    (void)unlink(path);
-    return 0;
-}
+#include "tests/support/scratch.h"
 
 static fx_journal *
 open_journal(void)
 {
     fx_err err = {0};
     fx_journal *journal = NULL;
-    if (fx_journal_open(path, &journal, &err) != FX_OK) {
+    if (fx_journal_open(test_scratch_path, &journal, &err) != FX_OK) {
         fail_msg("%s", err.message);
     }
     return journal;
@@ -137,17 +117,18 @@ damage_is_noticed(void **state)
     FX_BUF_AUTO content;
     fx_buf_init(&content, 65536);
     fx_err err;
-    assert_int_equal(fx_file_read(path, &content, &err), FX_OK);
+    assert_int_equal(fx_file_read(test_scratch_path, &content, &err), FX_OK);
     fx_journal *broken = NULL;
     for (size_t i = 0; i < content.size_bytes; i++) {
         content.data[i] ^= 1U;
-        assert_int_equal(fx_file_replace(path, fx_buf_bytes(&content), 0600, &err), FX_OK);
-        assert_int_equal(fx_journal_open(path, &broken, &err), FX_ERR_DAMAGED);
+        assert_int_equal(
+            fx_file_replace(test_scratch_path, fx_buf_bytes(&content), 0600, &err), FX_OK);
+        assert_int_equal(fx_journal_open(test_scratch_path, &broken, &err), FX_ERR_DAMAGED);
         content.data[i] ^= 1U;
     }
     fx_bytes cut = {.data = content.data, .size_bytes = content.size_bytes - 1};
-    assert_int_equal(fx_file_replace(path, cut, 0600, &err), FX_OK);
-    assert_int_equal(fx_journal_open(path, &broken, &err), FX_ERR_DAMAGED);
+    assert_int_equal(fx_file_replace(test_scratch_path, cut, 0600, &err), FX_OK);
+    assert_int_equal(fx_journal_open(test_scratch_path, &broken, &err), FX_ERR_DAMAGED);
 }
 
 /* If the disk refuses, the order is not known, so it must not be carried out. */
@@ -171,10 +152,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(survives_a_restart, begin, end),
-        cmocka_unit_test_setup_teardown(reports_until_acknowledged, begin, end),
-        cmocka_unit_test_setup_teardown(is_bounded, begin, end),
-        cmocka_unit_test_setup_teardown(damage_is_noticed, begin, end),
+        cmocka_unit_test_setup_teardown(survives_a_restart, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            reports_until_acknowledged, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(is_bounded, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(damage_is_noticed, test_scratch_begin, test_scratch_end),
         cmocka_unit_test(a_failed_write_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 #include "common/base/clock.h"
 #include "tests/unit/common/wire/certificates.h"
 
-enum { PATH_BYTES = 256, URL_BYTES = 64, COORDINATORS = 2, PATIENCE_MS = 8000 };
+enum { URL_BYTES = 64, COORDINATORS = 2, PATIENCE_MS = 8000 };
 
 static char folder[] = "/tmp/fx_reporter_test_XXXXXX";
 
@@ -31,15 +31,6 @@ typedef struct coordinator {
     atomic_bool refuses;
     char url[URL_BYTES];
 } coordinator;
-
-static fx_wire_tls
-tls_of(char paths[3][PATH_BYTES], const char *who)
-{
-    (void)snprintf(paths[0], PATH_BYTES, "%s/ca.pem", folder);
-    (void)snprintf(paths[1], PATH_BYTES, "%s/%s.pem", folder, who);
-    (void)snprintf(paths[2], PATH_BYTES, "%s/%s.key", folder, who);
-    return (fx_wire_tls){.ca_file = paths[0], .certificate_file = paths[1], .key_file = paths[2]};
-}
 
 static void
 answer(void *ctx, fx_wire_request *request)
@@ -77,7 +68,7 @@ answer(void *ctx, fx_wire_request *request)
 static void
 coordinator_open(coordinator *self, const char *name)
 {
-    char paths[3][PATH_BYTES];
+    test_tls_paths paths;
     fx_err err = {0};
     fx_name cluster = fx_name_of("quickstart");
     fx_name own = fx_name_of(name);
@@ -85,7 +76,7 @@ coordinator_open(coordinator *self, const char *name)
     fx_link_sender_init(&self->sender, &cluster, &own, (fx_wall){.ns = 1});
     fx_wire_server_options options = {
         .url = "tls+tcp://127.0.0.1:0",
-        .tls = tls_of(paths, name),
+        .tls = test_tls_of(&paths, folder, "ca", name),
         .message_max_bytes = FX_LINK_MESSAGE_MAX_BYTES,
         .connection_max = 8,
         .request_max = 8,
@@ -155,7 +146,7 @@ give_up(void *ctx)
 static agent *
 agent_open(void)
 {
-    char paths[3][PATH_BYTES];
+    test_tls_paths paths;
     fx_err err = {0};
     agent *self = calloc(1, sizeof(*self));
     assert_non_null(self);
@@ -179,7 +170,7 @@ agent_open(void)
         .region = fx_name_of("us-west-2"),
         .targets = targets,
         .target_count = COORDINATORS,
-        .tls = tls_of(paths, "db1"),
+        .tls = test_tls_of(&paths, folder, "ca", "db1"),
         .report = pack_report,
         .reply = take_reply,
         .ctx = self,

@@ -11,33 +11,14 @@
 
 #include "agent/run/gaps.h"
 #include "common/base/file.h"
-
-static char path[64];
-
-static int
-begin(void **state)
-{
-    (void)state;
-    (void)snprintf(path, sizeof(path), "/tmp/fx_gaps_test_XXXXXX");
-    int fd = mkstemp(path);
-    (void)close(fd);
-    return unlink(path);
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    (void)unlink(path);
-    return 0;
-}
+#include "tests/support/scratch.h"
 
 static fx_gaps *
 open_gaps(void)
 {
     fx_err err = {0};
     fx_gaps *gaps = NULL;
-    if (fx_gaps_open(path, &gaps, &err) != FX_OK) {
+    if (fx_gaps_open(test_scratch_path, &gaps, &err) != FX_OK) {
         fail_msg("%s", err.message);
     }
     return gaps;
@@ -157,7 +138,7 @@ the_newest_closed_gaps_are_kept(void **state)
     assert_int_equal(fx_gaps_list(gaps, list), 0);
     assert_int_equal(fx_gaps_list_closed(gaps, list), FX_GAP_CLOSED_MAX);
     assert_true(list[0].from.value == 40);
-    assert_true(list[FX_GAP_CLOSED_MAX - 1].from.value == (FX_GAP_CLOSED_MAX + 3) * 10);
+    assert_true(list[FX_GAP_CLOSED_MAX - 1].from.value == (uint64_t)(FX_GAP_CLOSED_MAX + 3) * 10);
     fx_gaps_free(gaps);
 }
 
@@ -199,10 +180,13 @@ a_damaged_file_is_no_empty_list(void **state)
     static const char nonsense[] = "\xff\xff\xff no message";
     assert_int_equal(
         fx_file_replace(
-            path, (fx_bytes){.data = nonsense, .size_bytes = sizeof(nonsense)}, 0600, &err),
+            test_scratch_path,
+            (fx_bytes){.data = nonsense, .size_bytes = sizeof(nonsense)},
+            0600,
+            &err),
         FX_OK);
-    assert_int_equal(fx_gaps_open(path, &gaps, &err), FX_ERR_DAMAGED);
-    if (strstr(err.context, path) == NULL) {
+    assert_int_equal(fx_gaps_open(test_scratch_path, &gaps, &err), FX_ERR_DAMAGED);
+    if (strstr(err.context, test_scratch_path) == NULL) {
         fail_msg("%s", err.message);
     }
     assert_null(gaps);
@@ -212,14 +196,18 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_gap_outlives_the_process, begin, end),
-        cmocka_unit_test_setup_teardown(too_many_are_joined_and_none_is_forgotten, begin, end),
         cmocka_unit_test_setup_teardown(
-            a_base_backup_that_starts_after_a_gap_closes_it, begin, end),
-        cmocka_unit_test_setup_teardown(the_newest_closed_gaps_are_kept, begin, end),
+            a_gap_outlives_the_process, test_scratch_begin, test_scratch_end),
         cmocka_unit_test_setup_teardown(
-            a_gap_stays_open_when_its_end_cannot_be_written, begin, end),
-        cmocka_unit_test_setup_teardown(a_damaged_file_is_no_empty_list, begin, end),
+            too_many_are_joined_and_none_is_forgotten, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            a_base_backup_that_starts_after_a_gap_closes_it, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            the_newest_closed_gaps_are_kept, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            a_gap_stays_open_when_its_end_cannot_be_written, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            a_damaged_file_is_no_empty_list, test_scratch_begin, test_scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,6 +139,16 @@ test_certificate_make(
     EVP_PKEY_free(key);
 }
 
+fx_wire_tls
+test_tls_of(test_tls_paths *paths, const char *folder, const char *ca, const char *file)
+{
+    (void)snprintf(paths->ca, sizeof(paths->ca), "%s/%s.pem", folder, ca);
+    (void)snprintf(paths->certificate, sizeof(paths->certificate), "%s/%s.pem", folder, file);
+    (void)snprintf(paths->key, sizeof(paths->key), "%s/%s.key", folder, file);
+    return (fx_wire_tls){
+        .ca_file = paths->ca, .certificate_file = paths->certificate, .key_file = paths->key};
+}
+
 void
 test_signing_key_make(const char *folder, const char *file)
 {

@@ -1,7 +1,7 @@
 /* Certificates for tests: authorities made on the fly, and what they sign. */
 #pragma once
 
-#include "common/base/base.h"
+#include "common/wire/wire.h"
 
 typedef struct test_authority test_authority;
 
@@ -16,6 +16,17 @@ void test_certificate_make(
     const char *file,
     const char *role,
     const char *name);
+
+/* Room for the paths of a fx_wire_tls. */
+typedef struct test_tls_paths {
+    char ca[256];
+    char certificate[256];
+    char key[256];
+} test_tls_paths;
+
+/* The files of authority `ca` and certificate `file`; the paths stay borrowed. */
+fx_wire_tls
+test_tls_of(test_tls_paths *paths, const char *folder, const char *ca, const char *file);
 
 /* Writes an Ed25519 pair: FOLDER/FILE.key and FOLDER/FILE.pub. */
 void test_signing_key_make(const char *folder, const char *file);

@@ -23,29 +23,12 @@ enum {
     MESSAGE_MAX = 65536,
     CLIENTS = 6,
     ROUNDS = 20,
-    PATH_BYTES = 256,
     URL_BYTES = 64,
     PATIENCE_MS = 30000, /* for what will happen; a busy machine is slow */
 };
 
 static char folder[] = "/tmp/fx_wire_test_XXXXXX";
 static fx_monitor handling; /* woken by each request */
-
-typedef struct files {
-    char ca[PATH_BYTES];
-    char certificate[PATH_BYTES];
-    char key[PATH_BYTES];
-} files;
-
-static fx_wire_tls
-tls_of(files *paths, const char *ca, const char *who)
-{
-    (void)snprintf(paths->ca, PATH_BYTES, "%s/%s.pem", folder, ca);
-    (void)snprintf(paths->certificate, PATH_BYTES, "%s/%s.pem", folder, who);
-    (void)snprintf(paths->key, PATH_BYTES, "%s/%s.key", folder, who);
-    return (fx_wire_tls){
-        .ca_file = paths->ca, .certificate_file = paths->certificate, .key_file = paths->key};
-}
 
 /* ---- a server that answers with the name it saw, and counts
  * ---------------------------------------- */
@@ -118,12 +101,12 @@ answer(void *ctx, fx_wire_request *request)
 static fx_wire_server *
 open_server_as(echo *ctx, const char *who, uint16_t port, size_t connection_max)
 {
-    files paths;
+    test_tls_paths paths;
     char url[URL_BYTES];
     (void)snprintf(url, sizeof(url), "tls+tcp://127.0.0.1:%u", port);
     fx_wire_server_options options = {
         .url = url,
-        .tls = tls_of(&paths, "ca", who),
+        .tls = test_tls_of(&paths, folder, "ca", who),
         .message_max_bytes = MESSAGE_MAX,
         .connection_max = connection_max,
         .request_max = 32,
@@ -150,12 +133,12 @@ static size_t client_message_max = MESSAGE_MAX;
 static fx_wire_client *
 open_client_to(uint16_t port, const char *ca, const char *who, const char *expected)
 {
-    files paths;
+    test_tls_paths paths;
     char url[URL_BYTES];
     (void)snprintf(url, sizeof(url), "tls+tcp://127.0.0.1:%u", port);
     fx_wire_client_options options = {
         .url = url,
-        .tls = tls_of(&paths, ca, who),
+        .tls = test_tls_of(&paths, folder, ca, who),
         .peer_name = fx_name_of(expected),
         .peer_role = fx_name_of("coordinator"),
         .message_max_bytes = client_message_max,
@@ -652,8 +635,8 @@ names_unusable_files(void **state)
     assert_int_equal(fx_wire_client_open(&options, &client, &err), FX_ERR_NOT_FOUND);
     assert_non_null(strstr(err.message, "/nonexistent/ca.pem"));
 
-    files paths;
-    options.tls = tls_of(&paths, "ca", "db1");
+    test_tls_paths paths;
+    options.tls = test_tls_of(&paths, folder, "ca", "db1");
     options.url = "http://127.0.0.1:1";
     assert_int_equal(fx_wire_client_open(&options, &client, &err), FX_ERR_INVALID);
     options.url = "tls+tcp://127.0.0.1:1";

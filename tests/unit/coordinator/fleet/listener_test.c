@@ -22,15 +22,6 @@ enum { PATH_BYTES = 256, URL_BYTES = 64, CALL_MS = 5000, LOG_BYTES = 65536 };
 
 static char folder[] = "/tmp/fx_listener_test_XXXXXX";
 
-static fx_wire_tls
-tls_of(char paths[3][PATH_BYTES], const char *who)
-{
-    (void)snprintf(paths[0], PATH_BYTES, "%s/ca.pem", folder);
-    (void)snprintf(paths[1], PATH_BYTES, "%s/%s.pem", folder, who);
-    (void)snprintf(paths[2], PATH_BYTES, "%s/%s.key", folder, who);
-    return (fx_wire_tls){.ca_file = paths[0], .certificate_file = paths[1], .key_file = paths[2]};
-}
-
 /* ---- a coordinator: a listener on a loop of its own thread
  * ----------------------------------------- */
 
@@ -111,7 +102,7 @@ run_loop(void *ctx)
 static void
 coordinator_open(coordinator *self)
 {
-    char paths[3][PATH_BYTES];
+    test_tls_paths paths;
     char log_path[PATH_BYTES];
     fx_err err = {0};
     fx_name cluster = fx_name_of("quickstart");
@@ -128,7 +119,7 @@ coordinator_open(coordinator *self)
         .loop = self->loop,
         .sender = &self->sender,
         .url = "tls+tcp://127.0.0.1:0",
-        .tls = tls_of(paths, "usw2-coord"),
+        .tls = test_tls_of(&paths, folder, "ca", "usw2-coord"),
         .handler = handle,
         .ctx = self,
         .log = &self->log,
@@ -196,14 +187,14 @@ typedef struct speaker {
 static void
 speaker_open(speaker *self, const coordinator *to, const char *certificate, const char *name)
 {
-    char paths[3][PATH_BYTES];
+    test_tls_paths paths;
     fx_err err = {0};
     fx_name cluster = fx_name_of("quickstart");
     fx_name own = fx_name_of(name);
     fx_link_sender_init(&self->sender, &cluster, &own, (fx_wall){.ns = 100});
     fx_wire_client_options options = {
         .url = to->url,
-        .tls = tls_of(paths, certificate),
+        .tls = test_tls_of(&paths, folder, "ca", certificate),
         .peer_name = fx_name_of("usw2-coord"),
         .peer_role = fx_name_of("coordinator"),
         .message_max_bytes = (size_t)2 * FX_LINK_MESSAGE_MAX_BYTES,
@@ -493,7 +484,7 @@ give_up(void *ctx)
 static fx_peer *
 open_peer(fx_loop *loop, fx_link_sender *sender, const char *url)
 {
-    char paths[3][PATH_BYTES];
+    test_tls_paths paths;
     fx_err err = {0};
     fx_name cluster = fx_name_of("quickstart");
     fx_name name = fx_name_of("use1-coord");
@@ -502,7 +493,7 @@ open_peer(fx_loop *loop, fx_link_sender *sender, const char *url)
         .loop = loop,
         .sender = sender,
         .url = url,
-        .tls = tls_of(paths, "use1-coord"),
+        .tls = test_tls_of(&paths, folder, "ca", "use1-coord"),
         .name = fx_name_of("usw2-coord"),
         .region = fx_name_of("us-west-2"),
     };
