@@ -263,11 +263,45 @@ check_service(const fx_coordinator_service *service, fx_err *err)
     return FX_OK;
 }
 
+static bool
+has_member(const fx_coordinator_service *service, const char *host)
+{
+    for (unsigned i = 0; i < service->members_count; i++) {
+        if (strcmp(service->members[i].host, host) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A service that its host's lease has no room for would cost that host the whole lease. */
+static fx_code
+check_room(const fx_coordinator_config *config, const fx_coordinator_service *service, fx_err *err)
+{
+    for (unsigned i = 0; i < service->members_count; i++) {
+        unsigned count = 0;
+        for (unsigned k = 0; k < config->services_count; k++) {
+            count += has_member(&config->services[k], service->members[i].host) ? 1 : 0;
+        }
+        if (count > FX_COORDINATOR_HOST_SERVICE_MAX) {
+            return fx_fail(
+                err,
+                FX_ERR_LIMIT,
+                "host %s is a member of %u services: a host has at most %d",
+                service->members[i].host,
+                count,
+                FX_COORDINATOR_HOST_SERVICE_MAX);
+        }
+    }
+    return FX_OK;
+}
+
 static fx_code
 check_services(const fx_coordinator_config *config, fx_err *err)
 {
     for (unsigned i = 0; i < config->services_count; i++) {
-        if (check_service(&config->services[i], err) != FX_OK) {
+        if (check_service(&config->services[i], err) != FX_OK ||
+            check_room(config, &config->services[i], err) != FX_OK) {
             return err->code;
         }
         for (unsigned k = 0; k < i; k++) {

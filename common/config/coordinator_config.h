@@ -9,6 +9,7 @@ enum {
     FX_COORDINATOR_ENDPOINT_MAX = 9,
     FX_COORDINATOR_SERVICE_MAX = 32,
     FX_COORDINATOR_MEMBER_MAX = 8,
+    FX_COORDINATOR_HOST_SERVICE_MAX = 8, /* as many as a host's one lease holds */
     FX_COORDINATOR_REPOSITORY_MAX = 16,
 };
 

@@ -46,6 +46,7 @@ policy_of(const fx_coordinator_policy *config)
 static void
 set_wanted(fx_daemon *daemon)
 {
+    _Static_assert((int)FX_COORDINATOR_HOST_SERVICE_MAX <= (int)FX_MEMBER_MAX, "a lease holds all");
     const fx_coordinator_config *config = daemon->config;
     daemon->wanted = calloc(FX_SERVICE_MAX, sizeof *daemon->wanted);
     FX_ASSERT(daemon->wanted != NULL);
