@@ -29,6 +29,18 @@ enum option_id {
     OPTION_X25519,
     OPTION_GPG,
     OPTION_VAULT,
+    OPTION_DRY_RUN,
+    OPTION_KEEP_LAST,
+    OPTION_KEEP_HOURLY,
+    OPTION_KEEP_DAILY,
+    OPTION_KEEP_WEEKLY,
+    OPTION_KEEP_MONTHLY,
+    OPTION_KEEP_YEARLY,
+    OPTION_KEEP_WITHIN,
+    OPTION_LIVE_PERCENT,
+    OPTION_WAIT,
+    OPTION_REVOKE,
+    OPTION_TAKE_OVER,
 };
 
 static const struct option known[] = {
@@ -54,6 +66,18 @@ static const struct option known[] = {
     {"x25519", required_argument, NULL, OPTION_X25519},
     {"gpg", required_argument, NULL, OPTION_GPG},
     {"vault", required_argument, NULL, OPTION_VAULT},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+    {"keep-last", required_argument, NULL, OPTION_KEEP_LAST},
+    {"keep-hourly", required_argument, NULL, OPTION_KEEP_HOURLY},
+    {"keep-daily", required_argument, NULL, OPTION_KEEP_DAILY},
+    {"keep-weekly", required_argument, NULL, OPTION_KEEP_WEEKLY},
+    {"keep-monthly", required_argument, NULL, OPTION_KEEP_MONTHLY},
+    {"keep-yearly", required_argument, NULL, OPTION_KEEP_YEARLY},
+    {"keep-within", required_argument, NULL, OPTION_KEEP_WITHIN},
+    {"live-percent", required_argument, NULL, OPTION_LIVE_PERCENT},
+    {"wait", required_argument, NULL, OPTION_WAIT},
+    {"revoke", no_argument, NULL, OPTION_REVOKE},
+    {"take-over", no_argument, NULL, OPTION_TAKE_OVER},
     {NULL, 0, NULL, 0},
 };
 
@@ -127,6 +151,9 @@ flag_of(enum option_id id, fx_options *options)
         {OPTION_READ_DATA, &options->read_data},
         {OPTION_WRITE_ONLY, &options->write_only},
         {OPTION_YES, &options->is_confirmed},
+        {OPTION_DRY_RUN, &options->dry_run},
+        {OPTION_REVOKE, &options->revoke},
+        {OPTION_TAKE_OVER, &options->take_over},
     };
     for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
         if (places[index].id == id) {
@@ -134,6 +161,91 @@ flag_of(enum option_id id, fx_options *options)
         }
     }
     return NULL;
+}
+
+static unsigned *
+count_of(enum option_id id, fx_options *options)
+{
+    const struct {
+        enum option_id id;
+        unsigned *place;
+    } places[] = {
+        {OPTION_KEEP_LAST, &options->retention.last},
+        {OPTION_KEEP_HOURLY, &options->retention.hourly},
+        {OPTION_KEEP_DAILY, &options->retention.daily},
+        {OPTION_KEEP_WEEKLY, &options->retention.weekly},
+        {OPTION_KEEP_MONTHLY, &options->retention.monthly},
+        {OPTION_KEEP_YEARLY, &options->retention.yearly},
+        {OPTION_LIVE_PERCENT, &options->live_percent},
+    };
+    for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
+        if (places[index].id == id) {
+            return places[index].place;
+        }
+    }
+    return NULL;
+}
+
+static fx_dur *
+length_of(enum option_id id, fx_options *options)
+{
+    if (id == OPTION_KEEP_WITHIN) {
+        return &options->retention.within;
+    }
+    return id == OPTION_WAIT ? &options->wait : NULL;
+}
+
+/* A whole number up to a million; 0 with `*out_rest` at the text's start: there is none. */
+static unsigned
+read_count(const char *text, const char **out_rest)
+{
+    unsigned value = 0;
+    while (*text >= '0' && *text <= '9' && value < 1000000) {
+        value = value * 10 + (unsigned)(*text - '0');
+        text++;
+    }
+    *out_rest = text;
+    return value;
+}
+
+/* "90s", "10m", "36h", "30d". */
+static bool
+read_length(const char *text, fx_dur *out_length)
+{
+    const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 24 * INT64_C(3600)}};
+    const char *rest = text;
+    unsigned value = read_count(text, &rest);
+    for (size_t index = 0; index < sizeof units / sizeof *units && rest != text; index++) {
+        if (rest[0] == units[index].unit && rest[1] == '\0') {
+            *out_length = FX_DUR_MS((int64_t)value * units[index].seconds * 1000);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Options with a number or a length of time. */
+static int
+take_number(const char *verb, const struct option *option, fx_options *options)
+{
+    enum option_id id = (enum option_id)option->val;
+    unsigned *count = count_of(id, options);
+    fx_dur *length = length_of(id, options);
+    if (count != NULL) {
+        const char *rest = optarg;
+        *count = read_count(optarg, &rest);
+        return rest == optarg || *rest != '\0'
+                   ? wrong_usage(verb, "a whole number up to a million is needed, not", optarg)
+                   : 0;
+    }
+    FX_ASSERT(length != NULL);
+    return read_length(optarg, length)
+               ? 0
+               : wrong_usage(
+                     verb, "a length of time like 90s, 10m, 36h or 30d is needed, not", optarg);
 }
 
 /* 0, or the exit status of wrong usage. */
@@ -152,6 +264,8 @@ take_option(const char *verb, const struct option *option, fx_options *options)
         if (fx_wall_parse(optarg, &options->time, &err) != FX_OK) {
             return wrong_usage(verb, "--time takes 2026-11-23T01:02:03Z, not", optarg);
         }
+    } else if (count_of(id, options) != NULL || length_of(id, options) != NULL) {
+        return take_number(verb, option, options);
     } else if (options->recipient_kind != NULL) {
         return wrong_usage(verb, "one kind of recipient at a time, not also --", option->name);
     } else {

@@ -2,28 +2,35 @@
 #pragma once
 
 #include "common/base/clock.h"
+#include "common/repository/retention.h"
 
 typedef struct fx_options {
     const char *repo;
-    const char *key_file; /* NULL: none given */
-    bool is_json;
+    const char *key_file; /* NULL: none given; likewise the next ones */
     const char *name;
     const char *host;
-    bool is_forced;
     const char *target;
     const char *path;
     const char *source;
-    fx_wall time; /* 0: none given */
-    bool numeric_owner;
-    bool read_data;
-    const char *scope; /* NULL: none given */
+    const char *scope;
     const char *out;
-    bool write_only;
-    bool is_confirmed;
     const char *recipient_kind; /* "passphrase", "x25519", ...; NULL: none given */
     const char *recipient;      /* its key, where the kind has one to be named */
-    char **rest;                /* the words that are no options */
+    fx_wall time;               /* 0: none given */
+    fx_dur wait;
+    fx_retention retention;
+    char **rest; /* the words that are no options */
     int rest_count;
+    unsigned live_percent;
+    bool is_json;
+    bool is_forced;
+    bool numeric_owner;
+    bool read_data;
+    bool write_only;
+    bool is_confirmed;
+    bool dry_run;
+    bool revoke;
+    bool take_over;
 } fx_options;
 
 typedef struct fx_usage {

@@ -29,21 +29,31 @@ fx_session_use_cache(fx_session *session)
 }
 
 fx_code
-fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
+fx_session_load_key(const fx_options *options, fx_repository_key **out_key, fx_err *err)
 {
-    fx_session session = {0};
+    FX_AUTO(fx_repository_key) key = NULL;
     if (options->key_file == NULL) {
         return fx_fail(
             err,
             FX_ERR_INVALID,
             "could not open the repository: name its key with --key-file or FORTRESS_KEY_FILE");
     }
-    if (fx_repository_key_load(options->key_file, &session.key, err) != FX_OK) {
+    if (fx_repository_key_load(options->key_file, &key, err) != FX_OK ||
+        (options->scope != NULL && fx_repository_key_select(key, options->scope, err) != FX_OK)) {
         return err->code;
     }
-    if ((options->scope != NULL &&
-         fx_repository_key_select(session.key, options->scope, err) != FX_OK) ||
-        fx_repository_open(options->repo, session.key, &session.repository, err) != FX_OK) {
+    *out_key = FX_TAKE(key);
+    return FX_OK;
+}
+
+fx_code
+fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
+{
+    fx_session session = {0};
+    if (fx_session_load_key(options, &session.key, err) != FX_OK) {
+        return err->code;
+    }
+    if (fx_repository_open(options->repo, session.key, &session.repository, err) != FX_OK) {
         fx_repository_key_free(session.key);
         return fx_err_wrap(err, "opening the repository \"%.150s\"", options->repo);
     }

@@ -10,6 +10,11 @@ typedef struct fx_session {
     fx_repository *repository;
 } fx_session;
 
+/* The key of --key-file, writing to --scope. errors: INVALID (none named), and those of loading it
+ */
+FX_MUST_USE fx_code
+fx_session_load_key(const fx_options *options, fx_repository_key **out_key, fx_err *err);
+
 /* errors: INVALID (no key file named) and those of loading the key and opening the repository */
 FX_MUST_USE fx_code
 fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err);

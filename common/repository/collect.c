@@ -270,9 +270,12 @@ write_anew(collection *work, fx_err *err)
     fx_index_each(work->repository->index, gather, &list);
     fx_code code = FX_OK;
     for (size_t i = 0; code == FX_OK && i < list.count; i++) {
-        code = move_chunk(work, &list.ids[i], err);
+        fx_err failure = {0};
+        code = move_chunk(work, &list.ids[i], &failure);
         if (code == FX_ERR_DAMAGED || code == FX_ERR_NOT_FOUND) {
             code = FX_OK;
+        } else if (code != FX_OK) {
+            *err = failure;
         }
     }
     free(list.ids);
@@ -549,11 +552,14 @@ write_indexes(collection *work, fx_err *err)
 static fx_code
 remove_key(collection *work, const char *store_key, fx_err *err)
 {
+    fx_err failure = {0};
     fx_mono deadline = fx_repository_deadline();
-    fx_code code = fx_store_remove(work->repository->store, store_key, deadline, err);
-    return code == FX_OK || code == FX_ERR_NOT_FOUND
-               ? FX_OK
-               : fx_err_wrap(err, "removing \"%s\"", store_key);
+    fx_code code = fx_store_remove(work->repository->store, store_key, deadline, &failure);
+    if (code != FX_OK && code != FX_ERR_NOT_FOUND) {
+        *err = failure;
+        return fx_err_wrap(err, "removing \"%s\"", store_key);
+    }
+    return FX_OK;
 }
 
 /* Those whose packs all stand in the new ones; damaged ones too: their packs' directories spoke. */

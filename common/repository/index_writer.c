@@ -66,8 +66,11 @@ fx_index_writer_finish(fx_index_writer *writer, fx_err *err)
     fx_hex_encode((fx_bytes){name.bytes, sizeof name.bytes}, hex);
     (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
     fx_bytes bytes = fx_buf_bytes(&writer->object.bytes);
-    fx_code code = fx_store_put(writer->store, store_key, bytes, fx_repository_deadline(), err);
+    fx_err failure = {0};
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_put(writer->store, store_key, bytes, deadline, &failure);
     if (code != FX_OK && code != FX_ERR_EXISTS) { /* it is named by its bytes */
+        *err = failure;
         return fx_err_wrap(err, "storing \"%s\"", store_key);
     }
     writer->added_bytes += bytes.size_bytes;

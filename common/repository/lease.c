@@ -56,15 +56,25 @@ put_plain(
         return err->code;
     }
     fx_mono deadline = fx_repository_deadline();
-    fx_code code = fx_store_put(store, store_key, fx_buf_bytes(&bytes), deadline, err);
-    return code == FX_ERR_EXISTS ? FX_OK : code;
+    fx_err failure = {0};
+    fx_code code = fx_store_put(store, store_key, fx_buf_bytes(&bytes), deadline, &failure);
+    if (code != FX_OK && code != FX_ERR_EXISTS) {
+        *err = failure;
+        return code;
+    }
+    return FX_OK;
 }
 
 static fx_code
 remove_key(fx_store *store, const char *store_key, fx_err *err)
 {
-    fx_code code = fx_store_remove(store, store_key, fx_repository_deadline(), err);
-    return code == FX_ERR_NOT_FOUND ? FX_OK : code;
+    fx_err failure = {0};
+    fx_code code = fx_store_remove(store, store_key, fx_repository_deadline(), &failure);
+    if (code != FX_OK && code != FX_ERR_NOT_FOUND) {
+        *err = failure;
+        return code;
+    }
+    return FX_OK;
 }
 
 /* ---- whose process
@@ -154,7 +164,8 @@ fx_lease_end(fx_store *store, const char *id, fx_err *err)
 {
     char store_key[FX_KEY_TEXT_BYTES];
     key_of("leases", id, store_key);
-    if (remove_key(store, store_key, err) == FX_OK) {
+    fx_err denied = {0};
+    if (remove_key(store, store_key, &denied) == FX_OK) {
         return FX_OK;
     }
     Fortress__Repository__Lease over;
@@ -264,10 +275,14 @@ fx_lease_list_all(fx_store *store, fx_lease_list *out_list, fx_err *err)
         char store_key[FX_KEY_TEXT_BYTES];
         fx_lease lease = leases.items[i];
         key_of("leases", lease.id, store_key);
-        code = read_lease(store, store_key, &lease, err);
+        fx_err failure = {0};
+        code = read_lease(store, store_key, &lease, &failure);
         if (code == FX_ERR_NOT_FOUND) { /* it ended meanwhile */
             code = FX_OK;
             continue;
+        }
+        if (code != FX_OK) {
+            *err = failure;
         }
         lease.is_over = lease.is_over || holds(&over, lease.id);
         lease.is_revoked = holds(&revoked, lease.id);
@@ -466,9 +481,12 @@ fx_marks_read(fx_store *store, fx_id_set *packs, fx_err *err)
     for (size_t i = 0; code == FX_OK && i < list.count; i++) {
         char store_key[FX_KEY_TEXT_BYTES];
         key_of("marks", list.items[i].id, store_key);
-        code = read_ids(store, store_key, mark_magic, packs, err);
+        fx_err failure = {0};
+        code = read_ids(store, store_key, mark_magic, packs, &failure);
         if (code == FX_ERR_NOT_FOUND) {
             code = FX_OK; /* its packs are gone, and the indexes that named them were before */
+        } else if (code != FX_OK) {
+            *err = failure;
         }
     }
     free(list.items);

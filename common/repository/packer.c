@@ -97,8 +97,11 @@ put_pack(pack *full, fx_err *err)
     stored.size_bytes = full->object.bytes.size_bytes;
     fx_pack_key(stored.name, store_key);
     fx_bytes bytes = fx_buf_bytes(&full->object.bytes);
-    fx_code code = fx_store_put(packer->store, store_key, bytes, fx_repository_deadline(), err);
+    fx_err failure = {0};
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_put(packer->store, store_key, bytes, deadline, &failure);
     if (code != FX_OK && code != FX_ERR_EXISTS) { /* it is named by its bytes */
+        *err = failure;
         return fx_err_wrap(err, "storing \"%s\"", store_key);
     }
     (void)pthread_mutex_lock(&packer->stored_lock);

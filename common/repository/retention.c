@@ -5,7 +5,7 @@
 #include <time.h>
 
 static const int64_t hour_s = 3600;
-static const int64_t day_s = 24 * 3600;
+static const int64_t day_s = INT64_C(24) * 3600;
 
 typedef struct candidate {
     const fx_snapshot *snapshot;

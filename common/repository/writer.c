@@ -359,8 +359,12 @@ put_snapshot(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *snapshot, 
         (void)snprintf(store_key, sizeof store_key, "snapshots/%s", snapshot->id);
         fx_mono deadline = fx_repository_deadline();
         fx_store *store = writer->repository->store;
-        code = fx_store_put(store, store_key, fx_buf_bytes(&object.bytes), deadline, err);
+        fx_err failure = {0};
+        code = fx_store_put(store, store_key, fx_buf_bytes(&object.bytes), deadline, &failure);
         code = code == FX_ERR_EXISTS ? FX_OK : code; /* it is named by its bytes */
+        if (code != FX_OK) {
+            *err = failure;
+        }
     }
     fx_object_writer_free(&object);
     return code;

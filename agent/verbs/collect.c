@@ -1,0 +1,92 @@
+/* fortress-agent collect */
+#include "common/repository/collect.h"
+#include "agent/verbs/options.h"
+#include "agent/verbs/report.h"
+#include "agent/verbs/session.h"
+#include "agent/verbs/verb.h"
+
+static const fx_usage usage = {
+    .text =
+        "Usage: fortress-agent collect [--dry-run] [--wait TIME] [OPTION…]\n"
+        "Removes packs that no snapshot needs, and writes anew those of which little is needed.\n"
+        "Backups may run meanwhile.\n"
+        "\n"
+        "  --dry-run            say what would go\n"
+        "  --live-percent N     write packs anew of which fewer chunks are needed (default 50)\n"
+        "  --wait TIME          for backups that are at work (default 0s): 90s, 10m, 2h\n"
+        "  --revoke             then take their right to commit: such a backup fails\n"
+        "  --take-over          from another collector that is known to be gone\n"
+        "  --repo URL           or FORTRESS_REPO\n"
+        "  --key-file FILE      the repository's key; or FORTRESS_KEY_FILE\n"
+        "  --json               events as JSON, one a line\n",
+    .accepts = "dry-run live-percent wait revoke take-over ",
+};
+
+enum { LIVE_PERCENT = 50 };
+
+static fx_code
+collect(const fx_options *options, fx_collect_report *out_result, fx_err *err)
+{
+    FX_AUTO(fx_repository_key) key = NULL;
+    const fx_collect_options collecting = {
+        .live_percent = options->live_percent == 0 ? LIVE_PERCENT : options->live_percent,
+        .wait = options->wait,
+        .revoke = options->revoke,
+        .take_over = options->take_over,
+        .dry_run = options->dry_run,
+    };
+    if (fx_session_load_key(options, &key, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_repository_collect(options->repo, key, &collecting, out_result, err);
+}
+
+static void
+print_result(const fx_options *options, const fx_collect_report *result)
+{
+    char removed[FX_SIZE_TEXT_BYTES];
+    fx_size_format(result->removed_bytes, removed);
+    (void)printf(
+        "%llu of %llu packs %s, %s; of %llu chunks %llu are needed",
+        (unsigned long long)result->removed_pack_count,
+        (unsigned long long)result->pack_count,
+        options->dry_run ? "would go" : "removed",
+        removed,
+        (unsigned long long)result->chunk_count,
+        (unsigned long long)result->live_chunk_count);
+    if (result->rewritten_chunk_count > 0) {
+        (void)printf(", %llu were written anew", (unsigned long long)result->rewritten_chunk_count);
+    }
+    if (result->revoked_count > 0) {
+        (void)printf(
+            "; %llu backups lost their right to commit", (unsigned long long)result->revoked_count);
+    }
+    (void)putchar('\n');
+}
+
+int
+fx_verb_collect(int argc, char **argv)
+{
+    fx_options options;
+    fx_report report;
+    fx_collect_report result = {0};
+    fx_err err = {0};
+    int status = 0;
+    if (!fx_options_read(argc, argv, &usage, &options, &status)) {
+        return status;
+    }
+    fx_report_init(&report, options.is_json);
+    fx_json *summary = fx_json_object();
+    fx_code code = collect(&options, &result, &err);
+    fx_json_set_int(summary, "pack_count", (int64_t)result.pack_count);
+    fx_json_set_int(summary, "chunk_count", (int64_t)result.chunk_count);
+    fx_json_set_int(summary, "live_chunk_count", (int64_t)result.live_chunk_count);
+    fx_json_set_int(summary, "removed_pack_count", (int64_t)result.removed_pack_count);
+    fx_json_set_int(summary, "removed_bytes", (int64_t)result.removed_bytes);
+    fx_json_set_int(summary, "rewritten_chunk_count", (int64_t)result.rewritten_chunk_count);
+    fx_json_set_int(summary, "revoked_count", (int64_t)result.revoked_count);
+    if (code == FX_OK && !options.is_json) {
+        print_result(&options, &result);
+    }
+    return fx_report_end(&report, &err, summary);
+}
