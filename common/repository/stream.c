@@ -5,6 +5,7 @@
 #include "common/repository/internal.h"
 
 static const char prefix[] = "streams/";
+static const char piece_use[] = "fortress stream id 1";
 
 static fx_code
 key_of(const char *name, char out_key[FX_KEY_TEXT_BYTES], fx_err *err)
@@ -16,6 +17,18 @@ key_of(const char *name, char out_key[FX_KEY_TEXT_BYTES], fx_err *err)
     return FX_OK;
 }
 
+/* Ids of pieces, under a key of their own: they say nothing about chunks of files. */
+static fx_hmac *
+new_piece_hmac(const fx_repository *repository)
+{
+    unsigned char key[FX_KEY_BYTES];
+    fx_bytes id_key = {fx_repository_key_id_key(repository->key), FX_KEY_BYTES};
+    fx_hkdf_sha256(id_key, (fx_bytes){"", 0}, piece_use, key, sizeof key);
+    fx_hmac *hmac = fx_hmac_new(key);
+    fx_wipe(key, sizeof key);
+    return hmac;
+}
+
 /* The name is part of the object, so that one cannot be put in another's place. */
 static fx_code
 seal(
@@ -25,9 +38,9 @@ seal(
     fx_object_writer *object,
     fx_err *err)
 {
-    static const fx_chunk_id none;
     fx_session session;
     FX_AUTO(fx_zip) zip = fx_zip_new();
+    FX_AUTO(fx_hmac) hmac = new_piece_hmac(repository);
     unsigned char digest[FX_SHA256_BYTES];
     fx_bytes plain = {name, strlen(name)};
     if (fx_session_begin(repository->key, &session, err) != FX_OK) {
@@ -40,17 +53,60 @@ seal(
     while (code == FX_OK && left_bytes > 0) {
         size_t part_bytes =
             left_bytes < FX_OBJECT_BLOB_MAX_BYTES ? left_bytes : FX_OBJECT_BLOB_MAX_BYTES;
-        code =
-            fx_object_add(object, zip, &none, FX_CHUNK_DATA + 1, (fx_bytes){data, part_bytes}, err);
+        fx_chunk_id id;
+        fx_bytes part = {data, part_bytes};
+        fx_hmac_sha256(hmac, part, id.bytes);
+        code = fx_object_add(object, zip, &id, FX_CHUNK_DATA + 1, part, err);
         data += part_bytes;
         left_bytes -= part_bytes;
     }
     return code == FX_OK ? fx_object_finish(object, digest, err) : code;
 }
 
+/* What a host that can only write can tell: the ids of the pieces, which nobody else makes. */
+static fx_code
+compare_ids(fx_repository *repository, const char *name, fx_bytes content, fx_err *err)
+{
+    char store_key[FX_KEY_TEXT_BYTES];
+    FX_BUF_AUTO bytes;
+    FX_AUTO(fx_object) object = NULL;
+    FX_AUTO(fx_hmac) hmac = new_piece_hmac(repository);
+    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
+    if (key_of(name, store_key, err) != FX_OK ||
+        fx_repository_load_object(repository, store_key, FX_OBJECT_STREAM, &bytes, &object, err) !=
+            FX_OK) {
+        return err->code;
+    }
+    FX_ASSERT(object != NULL);
+    const unsigned char *data = content.data;
+    size_t left_bytes = content.size_bytes;
+    bool is_equal = object->plain_bytes == strlen(name) &&
+                    memcmp(object->plain, name, object->plain_bytes) == 0;
+    for (uint32_t i = 0; is_equal && i < object->blob_count; i++) {
+        size_t part_bytes = object->blobs[i].content_bytes;
+        fx_chunk_id id;
+        is_equal = part_bytes <= left_bytes;
+        if (is_equal) {
+            fx_hmac_sha256(hmac, (fx_bytes){data, part_bytes}, id.bytes);
+            is_equal = memcmp(&id, &object->blobs[i].id, sizeof id) == 0;
+            data += part_bytes;
+            left_bytes -= part_bytes;
+        }
+    }
+    return is_equal && left_bytes == 0 ? FX_OK
+                                       : fx_fail(
+                                             err,
+                                             FX_ERR_EXISTS,
+                                             "could not store \"%s\": other content has that name",
+                                             name);
+}
+
 static fx_code
 accept_equal(fx_repository *repository, const char *name, fx_bytes content, fx_err *err)
 {
+    if (!fx_repository_key_can_read(repository->key)) {
+        return compare_ids(repository, name, content, err);
+    }
     FX_BUF_AUTO there;
     fx_buf_init(&there, FX_NAMED_MAX_BYTES);
     fx_code code = fx_repository_get_named(repository, name, &there, err);

@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/hex.h"
 #include "common/crypto/box.h"
+#include "common/crypto/scrypt.h"
 #include "common/crypto/sign.h"
 
 static fx_bytes
@@ -191,6 +192,55 @@ signatures_are_verified(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* The first test vector of RFC 8032, section 7.1. */
+static void
+raw_signing_keys_give_the_known_signature(void **state)
+{
+    (void)state;
+    static const unsigned char seed[] = {0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60,
+                                         0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec, 0x2c, 0xc4,
+                                         0x44, 0x49, 0xc5, 0x69, 0x7b, 0x32, 0x69, 0x19,
+                                         0x70, 0x3b, 0xac, 0x03, 0x1c, 0xae, 0x7f, 0x60};
+    unsigned char public_key[FX_SIGN_KEY_BYTES];
+    unsigned char signature[FX_SIGN_BYTES];
+    FX_AUTO(fx_sign_key) key = fx_sign_key_of(seed);
+    fx_sign_key_public(key, public_key);
+    assert_hex(
+        public_key,
+        sizeof public_key,
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+    fx_sign(key, (fx_bytes){"", 0}, signature);
+    assert_hex(
+        signature,
+        sizeof signature,
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701c"
+        "f9b46"
+        "bd25bf5f0595bbe24655141438e7a100b");
+    FX_AUTO(fx_verify_key) half = fx_verify_key_of(public_key);
+    assert_true(fx_verify(half, (fx_bytes){"", 0}, signature));
+    assert_false(fx_verify(half, (fx_bytes){"x", 1}, signature));
+    memset(public_key, 0xff, sizeof public_key); /* no point of the curve */
+    FX_AUTO(fx_verify_key) none = fx_verify_key_of(public_key);
+    assert_false(fx_verify(none, (fx_bytes){"", 0}, signature));
+}
+
+/* A test vector of RFC 7914, section 12. */
+static void
+scrypt_gives_the_known_key(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    unsigned char derived[FX_KEY_BYTES];
+    fx_scrypt_cost cost = {.log2_n = 10, .r = 8, .p = 16};
+    assert_int_equal(fx_scrypt(text("password"), text("NaCl"), cost, derived, &err), FX_OK);
+    assert_hex(
+        derived,
+        sizeof derived,
+        "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b373162");
+    cost.log2_n = 21; /* 2 GiB */
+    assert_int_equal(fx_scrypt(text("password"), text("NaCl"), cost, derived, &err), FX_ERR_LIMIT);
+}
+
 int
 main(void)
 {
@@ -201,6 +251,8 @@ main(void)
         cmocka_unit_test(only_the_private_key_opens_a_box),
         cmocka_unit_test(base64_is_read_and_written),
         cmocka_unit_test(signatures_are_verified),
+        cmocka_unit_test(raw_signing_keys_give_the_known_signature),
+        cmocka_unit_test(scrypt_gives_the_known_key),
     };
     return cmocka_run_group_tests_name("crypto", tests, NULL, NULL);
 }
