@@ -6,6 +6,7 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
@@ -138,6 +139,29 @@ fx_hmac_sha256(fx_hmac *hmac, fx_bytes bytes, unsigned char out_code[FX_SHA256_B
     must(EVP_MAC_update(hmac->mac, bytes.data, bytes.size_bytes));
     must(EVP_MAC_final(hmac->mac, out_code, &size_bytes, FX_SHA256_BYTES));
     FX_ASSERT(size_bytes == FX_SHA256_BYTES);
+}
+
+void
+fx_hmac_sha256_once(fx_bytes key, fx_bytes bytes, unsigned char out_code[FX_SHA256_BYTES])
+{
+    unsigned size_bytes = FX_SHA256_BYTES;
+    FX_ASSERT(key.size_bytes <= INT_MAX);
+    const unsigned char *code = HMAC(
+        sha256(),
+        key.data,
+        (int)key.size_bytes,
+        bytes.data,
+        bytes.size_bytes,
+        out_code,
+        &size_bytes);
+    FX_ASSERT(code != NULL && size_bytes == FX_SHA256_BYTES);
+}
+
+bool
+fx_md5(fx_bytes bytes, unsigned char out_digest[FX_MD5_BYTES])
+{
+    unsigned size_bytes = FX_MD5_BYTES;
+    return EVP_Digest(bytes.data, bytes.size_bytes, out_digest, &size_bytes, EVP_md5(), NULL) == 1;
 }
 
 /* OSSL_PARAM takes no const; OpenSSL only reads these. */

@@ -29,6 +29,16 @@ void fx_hmac_free(fx_hmac *hmac);
 FX_DEFINE_AUTO(fx_hmac);
 void fx_hmac_sha256(fx_hmac *hmac, fx_bytes bytes, unsigned char out_code[FX_SHA256_BYTES]);
 
+/* Once, under a key of any length: for protocols that derive keys from texts. */
+void fx_hmac_sha256_once(fx_bytes key, fx_bytes bytes, unsigned char out_code[FX_SHA256_BYTES]);
+
+/*
+ * MD5, for protocols that check a transfer with it; against no one who means harm. false: this
+ * OpenSSL has none.
+ */
+enum { FX_MD5_BYTES = 16 };
+bool fx_md5(fx_bytes bytes, unsigned char out_digest[FX_MD5_BYTES]);
+
 /* source: RFC 5869, with SHA-256; out at most 255 * 32 bytes */
 void fx_hkdf_sha256(
     fx_bytes key, fx_bytes salt, const char *info, unsigned char *out_bytes, size_t size_bytes);

@@ -1,6 +1,8 @@
 #include "common/http/http.h"
 
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -19,6 +21,8 @@ struct fx_http_client {
 };
 
 typedef struct call {
+    CURL *curl;
+    const fx_http_request *request;
     fx_bytes unsent;
     fx_buf *body;
     fx_err *err;
@@ -78,12 +82,24 @@ fx_http_client_free(fx_http_client *client)
     free(client);
 }
 
+/* libcurl refuses an option only for exhaustion or a build without it: both are fatal here. */
+static void
+must(CURLcode result)
+{
+    FX_ASSERT(result == CURLE_OK);
+}
+
 static size_t
 on_body(char *data, size_t size, size_t count, void *ctx)
 {
     call *now = ctx;
     size_t size_bytes = size * count;
-    if (fx_buf_append(now->body, data, size_bytes, now->err) != FX_OK) {
+    long status = 0;
+    must(curl_easy_getinfo(now->curl, CURLINFO_RESPONSE_CODE, &status));
+    fx_buf *refusal = now->request->refusal_body;
+    if (fx_buf_append(
+            status >= 300 && refusal != NULL ? refusal : now->body, data, size_bytes, now->err) !=
+        FX_OK) {
         now->body_failed = true;
         return 0;
     }
@@ -116,6 +132,26 @@ take_header(const char *line, size_t length, const char *name, char *out_value, 
     return true;
 }
 
+enum { HEADER_NAME_MAX_BYTES = 64, HEADER_VALUE_MAX_BYTES = 1024 };
+
+/* The line as a name and a value, for whoever asked for all of them. */
+static void
+tell_header(const call *now, const char *line, size_t length)
+{
+    char name[HEADER_NAME_MAX_BYTES];
+    char value[HEADER_VALUE_MAX_BYTES];
+    const char *colon = memchr(line, ':', length);
+    size_t name_bytes = colon == NULL ? 0 : (size_t)(colon - line);
+    if (now->request->on_header == NULL || name_bytes == 0 || name_bytes >= sizeof name) {
+        return;
+    }
+    memcpy(name, line, name_bytes);
+    name[name_bytes] = '\0';
+    if (take_header(line, length, name, value, sizeof value)) {
+        now->request->on_header(now->request->header_ctx, name, value);
+    }
+}
+
 static size_t
 on_header(char *line, size_t size, size_t count, void *ctx)
 {
@@ -123,6 +159,7 @@ on_header(char *line, size_t size, size_t count, void *ctx)
     fx_http_response *response = now->response;
     size_t length = size * count;
     char number[24];
+    tell_header(now, line, length);
     if (take_header(line, length, "Retry-After", number, sizeof number)) {
         char *end = NULL;
         long seconds = strtol(number, &end, 10);
@@ -134,13 +171,6 @@ on_header(char *line, size_t size, size_t count, void *ctx)
         (void)take_header(line, length, "Location", response->location, sizeof response->location);
     }
     return length;
-}
-
-/* libcurl refuses an option only for exhaustion or a build without it: both are fatal here. */
-static void
-must(CURLcode result)
-{
-    FX_ASSERT(result == CURLE_OK);
 }
 
 #define SET(curl, option, value) must(curl_easy_setopt((curl), (option), (value)))
@@ -203,10 +233,11 @@ set_request(CURL *curl, const fx_http_request *request, struct curl_slist *heade
     SET(curl, CURLOPT_URL, request->url);
     SET(curl, CURLOPT_HTTPHEADER, headers);
     bool is_safe = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
-    if (request->body.size_bytes > 0 || strcmp(request->method, "POST") == 0) {
+    if (request->body.size_bytes > 0 || strcmp(request->method, "POST") == 0 ||
+        strcmp(request->method, "PUT") == 0) {
         set_body(curl, request, now);
     }
-    if (!is_safe && request->body.size_bytes == 0) {
+    if (!is_safe && !request->is_repeatable && request->body.size_bytes == 0) {
         SET(curl, CURLOPT_FRESH_CONNECT, 1L);
     }
     if (strcmp(request->method, "HEAD") == 0) {
@@ -231,7 +262,13 @@ set_up(fx_http_client *client, const fx_http_request *request, fx_mono deadline,
     curl_easy_reset(curl); /* keeps connections */
     SET(curl, CURLOPT_NOSIGNAL, 1L);
     SET(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(curl, CURLOPT_PROXY, ""); /* what is asked for is near, or pinned */
+    if (!request->use_proxy) {
+        SET(curl, CURLOPT_PROXY, ""); /* what is asked for is near, or pinned */
+    }
+    if (request->stall_max.ns > 0) {
+        SET(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        SET(curl, CURLOPT_LOW_SPEED_TIME, (long)(fx_dur_ms(request->stall_max) / 1000));
+    }
     SET(curl, CURLOPT_TIMEOUT_MS, left_ms(deadline));
     if (request->connect_max.ns > 0) {
         SET(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)fx_dur_ms(request->connect_max));
@@ -317,7 +354,8 @@ fx_http_call(
     FX_ASSERT(request->method != NULL && request->url != NULL);
 
     fx_http_response response = {.retry_after_s = -1};
-    call now = {.body = body, .err = err, .response = &response};
+    call now = {
+        .curl = client->curl, .request = request, .body = body, .err = err, .response = &response};
     char why[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = build_headers(request);
     set_up(client, request, deadline, &now);
@@ -338,5 +376,116 @@ fx_http_call(
     FX_ASSERT(result == CURLE_OK);
     response.status = (int)status;
     *out_response = response;
+    return FX_OK;
+}
+
+static bool
+copy_part(CURLU *url, CURLUPart part, char *out_text, size_t room_bytes)
+{
+    char *text = NULL;
+    if (curl_url_get(url, part, &text, 0) != CURLUE_OK) {
+        out_text[0] = '\0';
+        return true; /* there is none */
+    }
+    size_t length = strlen(text);
+    bool fits = length < room_bytes;
+    if (fits) {
+        memcpy(out_text, text, length + 1);
+    }
+    curl_free(text);
+    return fits;
+}
+
+static bool
+has_part(CURLU *url, CURLUPart part)
+{
+    char *text = NULL;
+    bool is_there = curl_url_get(url, part, &text, 0) == CURLUE_OK;
+    curl_free(text);
+    return is_there;
+}
+
+static fx_code
+take_parts(CURLU *parts, fx_http_url *out_url, fx_err *err)
+{
+    char port[8];
+    fx_http_url url;
+    if (has_part(parts, CURLUPART_USER) || has_part(parts, CURLUPART_PASSWORD)) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "could not use the address: it has a user or a password in it, which belong in the "
+            "environment or in a file");
+    }
+    bool fits = copy_part(parts, CURLUPART_SCHEME, url.scheme, sizeof url.scheme) &&
+                copy_part(parts, CURLUPART_HOST, url.host, sizeof url.host) &&
+                copy_part(parts, CURLUPART_PORT, port, sizeof port) &&
+                copy_part(parts, CURLUPART_PATH, url.path, sizeof url.path) &&
+                copy_part(parts, CURLUPART_QUERY, url.query, sizeof url.query);
+    if (!fits || url.host[0] == '\0' || has_part(parts, CURLUPART_FRAGMENT)) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "could not use the address: a part is missing, too "
+            "long, or begins with '#'");
+    }
+    bool is_https = strcmp(url.scheme, "https") == 0;
+    if (!is_https && strcmp(url.scheme, "http") != 0) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "could not use the address: it begins with neither https nor http");
+    }
+    bool is_usual = port[0] == '\0' || strcmp(port, is_https ? "443" : "80") == 0;
+    (void)snprintf(
+        url.authority,
+        sizeof url.authority,
+        "%s%s%s",
+        url.host,
+        is_usual ? "" : ":",
+        is_usual ? "" : port);
+    *out_url = url;
+    return FX_OK;
+}
+
+fx_code
+fx_http_url_parse(const char *text, fx_http_url *out_url, fx_err *err)
+{
+    (void)pthread_once(&begun, begin_library);
+    CURLU *parts = curl_url();
+    FX_ASSERT(parts != NULL);
+    CURLUcode result = curl_url_set(parts, CURLUPART_URL, text, 0);
+    fx_code code =
+        result == CURLUE_OK
+            ? take_parts(parts, out_url, err)
+            : fx_fail(
+                  err, FX_ERR_INVALID, "could not read the address: %s", curl_url_strerror(result));
+    curl_url_cleanup(parts);
+    return code;
+}
+
+fx_code
+fx_http_escape(const char *text, fx_buf *out, fx_err *err)
+{
+    if (text[0] == '\0') {
+        return FX_OK;
+    }
+    size_t length = strlen(text);
+    FX_ASSERT(length < INT_MAX);
+    char *escaped = curl_easy_escape(NULL, text, (int)length);
+    FX_ASSERT(escaped != NULL);
+    fx_code code = fx_buf_append_text(out, escaped, err);
+    curl_free(escaped);
+    return code;
+}
+
+fx_code
+fx_http_date_parse(const char *text, fx_wall *out_when, fx_err *err)
+{
+    time_t seconds = curl_getdate(text, NULL);
+    if (seconds < 0) {
+        return fx_fail(err, FX_ERR_INVALID, "could not read \"%.60s\" as a date", text);
+    }
+    *out_when = (fx_wall){.ns = (int64_t)seconds * 1000000000};
     return FX_OK;
 }
