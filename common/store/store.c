@@ -106,9 +106,8 @@ is_key_char(char c)
            c == '_' || c == '-' || c == '/';
 }
 
-/* Parts between slashes, none empty and none beginning with a dot. */
-static bool
-is_key(const char *key)
+bool
+fx_store_is_key(const char *key)
 {
     size_t length = strlen(key);
     if (length == 0 || length > FX_STORE_KEY_MAX_BYTES || key[length - 1] == '/') {
@@ -127,7 +126,7 @@ static fx_code
 check(const fx_store *store, const char *key, fx_err *err)
 {
     FX_ASSERT(store->magic == STORE_MAGIC);
-    if (!is_key(key)) {
+    if (!fx_store_is_key(key)) {
         return fx_fail(err, FX_ERR_INVALID, "could not use \"%.100s\" as an object's key", key);
     }
     return FX_OK;

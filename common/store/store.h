@@ -221,6 +221,12 @@ typedef struct fx_store_driver {
         fx_err *err);
 } fx_store_driver;
 
+/*
+ * For drivers: may this be an object's key? Parts between slashes of letters, digits, '.', '_' and
+ * '-', none empty and none beginning with a dot. What else lies in a store is none of ours.
+ */
+bool fx_store_is_key(const char *key);
+
 /* For drivers: one more note, cut to its room; dropped where there is none. */
 void fx_store_note(fx_store_examination *to, const char *fmt, ...) FX_PRINTF(2, 3);
 
