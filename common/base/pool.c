@@ -1,6 +1,7 @@
 #include "common/base/pool.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "common/base/base.h"
 
@@ -123,4 +124,11 @@ fx_pool_drain(fx_pool *pool)
         (void)pthread_cond_wait(&pool->is_idle, &pool->lock);
     }
     (void)pthread_mutex_unlock(&pool->lock);
+}
+
+unsigned
+fx_pool_cores(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 2 ? 2 : cores > 16 ? 16 : (unsigned)cores;
 }

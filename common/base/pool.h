@@ -17,5 +17,8 @@ FX_DEFINE_AUTO(fx_pool);
  */
 void fx_pool_submit(fx_pool *pool, void (*run)(void *ctx), void *ctx);
 
+/* How many threads keep the machine busy: its cores, 2 to 16. */
+unsigned fx_pool_cores(void);
+
 /* Waits until no job waits or runs. thread: any but the pool's own */
 void fx_pool_drain(fx_pool *pool);

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "common/base/hex.h"
+#include "common/base/pool.h"
 #include "common/repository/erasure.h"
 #include "common/repository/id_set.h"
 #include "common/repository/internal.h"
+#include "common/repository/pack_check.h"
 #include "common/repository/tree.h"
 
-enum { TREE_DEPTH_MAX = 2048 };
+enum { TREE_DEPTH_MAX = 2048, QUEUE_MAX = 64 };
 
 typedef struct verification {
     fx_repository *repository;
@@ -17,12 +19,14 @@ typedef struct verification {
     fx_verify_finding finding;
     void *ctx;
     fx_verify_report report;
-    fx_err first;           /* finding */
-    bool *bad_pack;         /* by number in the index */
-    size_t pack_count;      /* of them: the index may grow meanwhile */
-    fx_id_set seen_trees;   /* of all snapshots: shared folders are walked once */
-    bool has_unindexed;     /* of the snapshot that is being walked */
-    uint64_t missing_count; /* of the snapshot that is being walked */
+    fx_err first;              /* finding */
+    bool *bad_pack;            /* by number in the index */
+    size_t pack_count;         /* of them: the index may grow meanwhile */
+    fx_id_set seen_trees;      /* of all snapshots: shared folders are walked once */
+    bool has_unindexed;        /* of the snapshot that is being walked */
+    uint64_t missing_count;    /* of the snapshot that is being walked */
+    pthread_mutex_t lock;      /* while packs are verified: guards what is above and the next */
+    fx_pack_checker *checkers; /* free ones */
 } verification;
 
 FX_PRINTF(2, 3)
@@ -46,76 +50,57 @@ found(verification *v, const char *fmt, ...)
 /* ---- packs
  * ---------------------------------------------------------------------------------------------- */
 
-static fx_code
-open_every_blob(verification *v, fx_object *object, const fx_buf *bytes, fx_err *err)
+static fx_pack_checker *
+take_checker(verification *v)
 {
-    FX_BUF_AUTO content;
-    fx_buf_init(&content, FX_CHUNK_MAX_BYTES);
-    for (uint32_t i = 0; i < object->blob_count; i++) {
-        fx_chunk_id id;
-        fx_buf_clear(&content);
-        if (fx_repository_open_blob(v->repository, object, bytes, i, &content, err) != FX_OK) {
-            return err->code;
-        }
-        fx_repository_chunk_id(v->repository, object, fx_buf_bytes(&content), &id);
-        if (memcmp(id.bytes, object->blobs[i].id.bytes, FX_ID_BYTES) != 0) {
-            return fx_fail(err, FX_ERR_DAMAGED, "could not use a chunk: not its id");
-        }
+    (void)pthread_mutex_lock(&v->lock);
+    fx_pack_checker *checker = v->checkers;
+    if (checker != NULL) {
+        v->checkers = checker->next;
     }
-    return FX_OK;
-}
-
-static fx_code
-read_pack(verification *v, const char *store_key, fx_err *err)
-{
-    FX_BUF_AUTO bytes;
-    FX_AUTO(fx_object) object = NULL;
-    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
-    if (fx_repository_load_object(v->repository, store_key, FX_OBJECT_PACK, &bytes, &object, err) !=
-        FX_OK) {
-        return err->code;
-    }
-    v->report.read_bytes += bytes.size_bytes;
-    if (!fx_is_named_by_digest(store_key, fx_buf_bytes(&bytes))) {
-        return fx_fail(
-            err, FX_ERR_DAMAGED, "could not read it: its bytes are not what was written");
-    }
-    return open_every_blob(v, object, &bytes, err);
+    (void)pthread_mutex_unlock(&v->lock);
+    return checker == NULL ? fx_pack_checker_new() : checker;
 }
 
 static void
 verify_pack(verification *v, uint32_t number)
 {
     fx_index_pack pack = fx_index_pack_at(v->repository->index, number);
-    char store_key[FX_KEY_TEXT_BYTES];
-    uint64_t size_bytes = 0;
+    fx_pack_checker *checker = take_checker(v);
+    uint64_t read_bytes = 0;
     fx_err err = {0};
-    fx_pack_key(pack.name, store_key);
+    fx_code code = fx_pack_check(v->repository, checker, &pack, v->read_data, &read_bytes, &err);
+    (void)pthread_mutex_lock(&v->lock);
+    checker->next = v->checkers;
+    v->checkers = checker;
     v->report.pack_count++;
     v->report.chunk_count += pack.blob_count;
-    fx_code code =
-        fx_store_stat(v->repository->store, store_key, fx_repository_deadline(), &size_bytes, &err);
-    if (code == FX_OK && size_bytes != pack.size_bytes) {
-        code = fx_fail(
-            &err,
-            FX_ERR_DAMAGED,
-            "could not use it: %" PRIu64 " bytes instead of %" PRIu64,
-            size_bytes,
-            pack.size_bytes);
-    }
-    if (code == FX_OK && v->read_data) {
-        code = read_pack(v, store_key, &err);
-    }
+    v->report.read_bytes += read_bytes;
     if (code != FX_OK) {
+        char store_key[FX_KEY_TEXT_BYTES];
+        fx_pack_key(pack.name, store_key);
         v->bad_pack[number] = true;
         found(v, "pack \"%s\": %.150s", store_key, err.message);
     }
+    (void)pthread_mutex_unlock(&v->lock);
+}
+
+typedef struct pack_job {
+    verification *v;
+    uint32_t number;
+} pack_job;
+
+static void
+run_job(void *ctx)
+{
+    const pack_job *job = ctx;
+    verify_pack(job->v, job->number);
 }
 
 /* ---- trees
  * ---------------------------------------------------------------------------------------------- */
 
-/* Verifies packs that the index learned of since. With the lock held. */
+/* Verifies packs that the index learned of since, several at once. With the lock held. */
 static void
 verify_new_packs(verification *v)
 {
@@ -123,12 +108,19 @@ verify_new_packs(verification *v)
     if (count <= v->pack_count) {
         return;
     }
+    size_t first = v->pack_count;
+    pack_job *jobs = calloc(count - first, sizeof *jobs);
     v->bad_pack = realloc(v->bad_pack, count * sizeof *v->bad_pack);
-    FX_ASSERT(v->bad_pack != NULL);
-    while (v->pack_count < count) {
-        v->bad_pack[v->pack_count] = false;
-        verify_pack(v, (uint32_t)v->pack_count++);
+    FX_ASSERT(jobs != NULL && v->bad_pack != NULL);
+    memset(v->bad_pack + first, 0, (count - first) * sizeof *v->bad_pack);
+    v->pack_count = count;
+    fx_pool *pool = fx_pool_new(fx_pool_cores(), QUEUE_MAX);
+    for (size_t i = first; i < count; i++) {
+        jobs[i - first] = (pack_job){v, (uint32_t)i};
+        fx_pool_submit(pool, run_job, &jobs[i - first]);
     }
+    fx_pool_free(pool);
+    free(jobs);
 }
 
 /* Is there a copy of the chunk in a pack that is whole? */
@@ -365,7 +357,15 @@ fx_repository_verify(
     }
     verification v = {
         .repository = repository, .read_data = read_data, .finding = finding, .ctx = ctx};
+    int result = pthread_mutex_init(&v.lock, NULL);
+    FX_ASSERT(result == 0);
     fx_code code = verify_all(&v, err);
+    (void)pthread_mutex_destroy(&v.lock);
+    while (v.checkers != NULL) {
+        fx_pack_checker *checker = v.checkers;
+        v.checkers = checker->next;
+        fx_pack_checker_free(checker);
+    }
     free(v.bad_pack);
     fx_id_set_free(&v.seen_trees);
     *out_report = v.report;

@@ -12,7 +12,6 @@ enum {
     SKIP_MAX = 64,
     FRESH_NS = 2000000000, /* clocks of files are coarse: what changed that lately is read again */
     QUEUE_MAX = 64,        /* files that wait to be read, a descriptor of their folder each */
-    THREAD_MAX = 16,
 };
 
 /* What only the walking thread knows. */
@@ -335,13 +334,6 @@ walk_all(walk *work)
     }
 }
 
-static unsigned
-thread_count(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 2 ? 2 : cores > THREAD_MAX ? THREAD_MAX : (unsigned)cores;
-}
-
 fx_code
 fx_walk(const fx_walk_request *request, fx_walk_result *out_result, fx_err *err)
 {
@@ -360,7 +352,7 @@ fx_walk(const fx_walk_request *request, fx_walk_result *out_result, fx_err *err)
             work->skip_count++;
         }
     }
-    state.pool = fx_pool_new(thread_count(), QUEUE_MAX);
+    state.pool = fx_pool_new(fx_pool_cores(), QUEUE_MAX);
     walk_all(work);
     fx_pool_drain(state.pool);
     fx_pool_free(state.pool);

@@ -1,0 +1,112 @@
+#include "common/repository/pack_check.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/repository/key.h"
+
+fx_pack_checker *
+fx_pack_checker_new(void)
+{
+    fx_pack_checker *checker = calloc(1, sizeof *checker);
+    FX_ASSERT(checker != NULL);
+    checker->zip = fx_zip_new();
+    fx_buf_init(&checker->bytes, FX_STORE_OBJECT_MAX_BYTES);
+    fx_buf_init(&checker->content, FX_CHUNK_MAX_BYTES);
+    return checker;
+}
+
+void
+fx_pack_checker_free(fx_pack_checker *checker)
+{
+    if (checker != NULL) {
+        fx_zip_free(checker->zip);
+        fx_buf_free(&checker->bytes);
+        fx_buf_free(&checker->content);
+        free(checker);
+    }
+}
+
+static fx_code
+open_blob(fx_pack_checker *checker, fx_object *object, fx_hmac *hmac, uint32_t number, fx_err *err)
+{
+    const fx_blob *blob = &object->blobs[number];
+    fx_bytes stored = {checker->bytes.data + blob->offset, blob->stored_bytes};
+    fx_chunk_id id;
+    fx_buf_clear(&checker->content);
+    if (fx_object_open_blob(object, checker->zip, number, stored, &checker->content, err) !=
+        FX_OK) {
+        return err->code;
+    }
+    fx_hmac_sha256(hmac, fx_buf_bytes(&checker->content), id.bytes);
+    if (memcmp(id.bytes, blob->id.bytes, FX_ID_BYTES) != 0) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not use a chunk: not its id");
+    }
+    return FX_OK;
+}
+
+static fx_code
+open_every_blob(fx_repository *repository, fx_pack_checker *checker, fx_object *object, fx_err *err)
+{
+    if (object->aead == NULL) {
+        return fx_repository_explain_locked(repository, object, err);
+    }
+    FX_AUTO(fx_hmac) hmac = fx_hmac_new(object->scope_keys->id_key);
+    for (uint32_t i = 0; i < object->blob_count; i++) {
+        if (open_blob(checker, object, hmac, i, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    return FX_OK;
+}
+
+static fx_code
+read_pack(fx_repository *repository, fx_pack_checker *checker, const char *store_key, fx_err *err)
+{
+    FX_AUTO(fx_object) object = NULL;
+    if (fx_repository_load_object(
+            repository, store_key, FX_OBJECT_PACK, &checker->bytes, &object, err) != FX_OK) {
+        return err->code;
+    }
+    FX_ASSERT(object != NULL);
+    if (!fx_is_named_by_digest(store_key, fx_buf_bytes(&checker->bytes))) {
+        return fx_fail(
+            err, FX_ERR_DAMAGED, "could not read it: its bytes are not what was written");
+    }
+    return open_every_blob(repository, checker, object, err);
+}
+
+fx_code
+fx_pack_check(
+    fx_repository *repository,
+    fx_pack_checker *checker,
+    const fx_index_pack *pack,
+    bool read_data,
+    uint64_t *out_read_bytes,
+    fx_err *err)
+{
+    char store_key[FX_KEY_TEXT_BYTES];
+    uint64_t size_bytes = 0;
+    fx_pack_key(pack->name, store_key);
+    *out_read_bytes = 0;
+    fx_mono deadline = fx_repository_deadline();
+    if (fx_store_stat(repository->store, store_key, deadline, &size_bytes, err) != FX_OK) {
+        return err->code;
+    }
+    if (size_bytes != pack->size_bytes) {
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not use it: %" PRIu64 " bytes instead of %" PRIu64,
+            size_bytes,
+            pack->size_bytes);
+    }
+    if (!read_data) {
+        return FX_OK;
+    }
+    *out_read_bytes = size_bytes;
+    if (size_bytes <= checker->bytes.max_bytes) {
+        fx_buf_reserve(&checker->bytes, (size_t)size_bytes); /* no more than it takes */
+    }
+    return read_pack(repository, checker, store_key, err);
+}
