@@ -319,13 +319,24 @@ was_sent(CURL *curl)
     return result != CURLE_OK || size_bytes > 0;
 }
 
+/* How much of an address a message shows: no query, in which a token can be. */
+enum { SHOWN_MAX_BYTES = 100 };
+
+static int
+shown_bytes(const char *url)
+{
+    size_t length = strcspn(url, "?");
+    return (int)(length < SHOWN_MAX_BYTES ? length : SHOWN_MAX_BYTES);
+}
+
 static fx_code
 failure(CURL *curl, const fx_http_request *request, CURLcode result, const char *why, fx_err *err)
 {
     fx_code code = code_of(result);
     const char *reason = why[0] != '\0' ? why : curl_easy_strerror(result);
     if (code == FX_ERR_INVALID) {
-        return fx_fail(err, code, "could not ask %.100s: %s", request->url, reason);
+        return fx_fail(
+            err, code, "could not ask %.*s: %s", shown_bytes(request->url), request->url, reason);
     }
     fx_err_class outcome = code == FX_ERR_DENIED ? FX_CLASS_PERMANENT : FX_CLASS_TRANSIENT;
     if (result == CURLE_SEND_FAIL_REWIND || was_sent(curl)) {
@@ -335,8 +346,9 @@ failure(CURL *curl, const fx_http_request *request, CURLcode result, const char 
         err,
         outcome,
         code,
-        "could not %s %.100s: %s",
+        "could not %s %.*s: %s",
         outcome == FX_CLASS_UNKNOWN ? "get an answer from" : "reach",
+        shown_bytes(request->url),
         request->url,
         reason);
 }
@@ -366,7 +378,8 @@ fx_http_call(
     curl_slist_free_all(headers);
     if (now.body_failed) {
         err->outcome = FX_CLASS_UNKNOWN;
-        return fx_err_wrap(err, "reading the answer of %.100s", request->url);
+        return fx_err_wrap(
+            err, "reading the answer of %.*s", shown_bytes(request->url), request->url);
     }
     if (result != CURLE_OK) {
         return failure(client->curl, request, result, why, err);

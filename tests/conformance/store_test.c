@@ -25,7 +25,7 @@ static const char *const local[] = {"fake:", "posix:", "fault:lose:1000000:posix
 static const char *const *schemes = local;
 static size_t scheme_count = sizeof local / sizeof local[0];
 static bool is_remote;
-static bool is_weak; /* the store that is being tried */
+static bool is_weak;  /* the store that is being tried */
 static char base[64]; /* what keeps this run apart from others on a server */
 static int serial;
 static const fx_mono never = {.ns = INT64_MAX};

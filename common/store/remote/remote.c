@@ -186,6 +186,10 @@ on_header(void *ctx, const char *name, const char *value)
         {"x-amz-checksum-sha256", answer->checksum, sizeof answer->checksum},
         {"x-ms-error-code", answer->code, sizeof answer->code},
         {"Server", answer->server, sizeof answer->server},
+        {"x-ms-has-immutability-policy", answer->immutability, sizeof answer->immutability},
+        {"x-ms-immutable-storage-with-versioning-enabled",
+         answer->immutable_versions,
+         sizeof answer->immutable_versions},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         if (strcasecmp(name, wanted[i].name) == 0) {
@@ -262,6 +266,7 @@ attempt(
         client, &http, deadline, &response, call->body != NULL ? call->body : &unwanted, err);
     return_client(remote, client);
     forget_headers(&request);
+    fx_wipe(request.url, sizeof request.url); /* a token can be in it */
     if (code == FX_OK) {
         fx_err ignored;
         answer->status = response.status;
@@ -429,4 +434,102 @@ fx_remote_query_value(const char *query, const char *name, char *out_value, size
         at += *at == '&' ? 1 : 0;
     }
     return false;
+}
+
+static const fx_remote_meaning *
+find_meaning(const fx_remote_judgement *judgement, const fx_remote_answer *answer)
+{
+    const fx_remote_meaning *by_status = NULL;
+    for (size_t i = 0; i < judgement->count; i++) {
+        const fx_remote_meaning *each = &judgement->meanings[i];
+        if (each->name[0] != '\0' && strcmp(each->name, answer->code) == 0) {
+            return each;
+        }
+        if (each->name[0] == '\0' && each->status == answer->status) {
+            by_status = each;
+        }
+    }
+    return by_status;
+}
+
+/* Beyond what any service lets pass, and so the likeliest reason for whatever it refused. */
+enum { SKEW_SUSPICIOUS_S = 240 };
+
+static void
+write_skew(const fx_remote_answer *answer, char *out_text, size_t room_bytes)
+{
+    int64_t skew_s = answer->skew.ns / 1000000000;
+    out_text[0] = '\0';
+    if (answer->knows_skew && (skew_s > SKEW_SUSPICIOUS_S || skew_s < -SKEW_SUSPICIOUS_S)) {
+        (void)snprintf(
+            out_text,
+            room_bytes,
+            "; this host's clock is %" PRId64 " s %s the server's",
+            skew_s < 0 ? -skew_s : skew_s,
+            skew_s < 0 ? "ahead of" : "behind");
+    }
+}
+
+fx_code
+fx_remote_judge(const fx_remote_judgement *judgement, const fx_remote_answer *answer, fx_err *err)
+{
+    if (answer->status >= 200 && answer->status < 300) {
+        return FX_OK;
+    }
+    char skew[80];
+    write_skew(answer, skew, sizeof skew);
+    const fx_remote_meaning *found = find_meaning(judgement, answer);
+    const char *hint = judgement->hint == NULL ? "" : judgement->hint;
+    if (found == NULL) {
+        return fx_fail(
+            err,
+            FX_ERR_FAILED,
+            "could not %s \"%.60s\": the server answers %d %s: %.80s%s%s",
+            judgement->what,
+            judgement->key,
+            answer->status,
+            answer->code,
+            answer->message,
+            hint,
+            skew);
+    }
+    return fx_fail(
+        err,
+        found->code,
+        "could not %s \"%.60s\": %s (%d%s%s)%s%s",
+        judgement->what,
+        judgement->key,
+        found->text,
+        answer->status,
+        answer->code[0] == '\0' ? "" : " ",
+        answer->code,
+        hint,
+        skew);
+}
+
+bool
+fx_remote_take_prefix(const char *path, char *out_prefix, size_t room_bytes)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/";
+    path += strspn(path, "/");
+    size_t length = strlen(path);
+    while (length > 0 && path[length - 1] == '/') {
+        length--;
+    }
+    if (length + 2 > room_bytes || strspn(path, allowed) < length) {
+        return false;
+    }
+    for (size_t i = 1; i < length; i++) { /* "a//b" and "a/../b" mean something else to others */
+        if (path[i - 1] == '/' && (path[i] == '/' || path[i] == '.')) {
+            return false;
+        }
+    }
+    if (path[0] == '.') {
+        return false;
+    }
+    memcpy(out_prefix, path, length);
+    out_prefix[length] = '/';
+    out_prefix[length > 0 ? length + 1 : 0] = '\0';
+    return true;
 }

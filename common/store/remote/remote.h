@@ -45,8 +45,10 @@ typedef struct fx_remote_answer {
     char nonce[FX_REMOTE_NONCE_BYTES]; /* of the put that made the object */
     char checksum[64];                 /* SHA-256 of the object in base64, where the server tells */
     char server[64];
-    char code[64];     /* of a refusal: "NoSuchKey" */
-    char message[160]; /* likewise */
+    char immutability[16];       /* "true" or "false", where the service tells */
+    char immutable_versions[16]; /* likewise */
+    char code[64];               /* of a refusal: "NoSuchKey" */
+    char message[160];           /* likewise */
     bool knows_skew;
     fx_dur skew; /* the server's clock less ours; may be below 0 */
 } fx_remote_answer;
@@ -74,6 +76,32 @@ FX_MUST_USE fx_code fx_remote_ask(
     fx_mono deadline,
     fx_remote_answer *out_answer,
     fx_err *err);
+
+/* A refusal's name or, where there is none, its status: what it means and what to do about it. */
+typedef struct fx_remote_meaning {
+    const char *name; /* "": any of the status */
+    int status;
+    fx_code code;
+    const char *text;
+} fx_remote_meaning;
+
+typedef struct fx_remote_judgement {
+    const fx_remote_meaning *meanings;
+    size_t count;
+    const char *what; /* "store" */
+    const char *key;
+    const char *hint; /* what the caller adds; may be NULL */
+} fx_remote_judgement;
+
+/* FX_OK for a status below 300, else what the refusal means, to a person and to a program. */
+FX_MUST_USE fx_code
+fx_remote_judge(const fx_remote_judgement *judgement, const fx_remote_answer *answer, fx_err *err);
+
+/*
+ * Takes what is left of an address's path as a prefix: "" or "a/b/", of the characters of keys, so
+ * that nothing in it needs to be encoded. false: it is none, or too long.
+ */
+bool fx_remote_take_prefix(const char *path, char *out_prefix, size_t room_bytes);
 
 /* A text that no other put has, to know one's own object by. */
 void fx_remote_draw_nonce(char out_nonce[FX_REMOTE_NONCE_BYTES]);

@@ -100,12 +100,6 @@ take_names(const char *path, fx_s3_address *to, fx_err *err)
 {
     const char *bucket = path + strspn(path, "/");
     size_t bucket_bytes = strcspn(bucket, "/");
-    const char *prefix = bucket + bucket_bytes;
-    prefix += strspn(prefix, "/");
-    size_t prefix_bytes = strlen(prefix);
-    while (prefix_bytes > 0 && prefix[prefix_bytes - 1] == '/') {
-        prefix_bytes--;
-    }
     if (bucket_bytes < 3 || bucket_bytes > FX_S3_BUCKET_MAX_BYTES ||
         strspn(bucket, allowed) < bucket_bytes) {
         return fx_fail(
@@ -114,11 +108,7 @@ take_names(const char *path, fx_s3_address *to, fx_err *err)
             "could not use the address: expected s3:https://HOST/BUCKET/PREFIX or "
             "s3://BUCKET/PREFIX");
     }
-    bool is_bad = prefix_bytes > FX_S3_PREFIX_MAX_BYTES || strstr(prefix, "//") != NULL;
-    for (size_t i = 0; i < prefix_bytes; i++) {
-        is_bad = is_bad || (prefix[i] != '/' && strchr(allowed, prefix[i]) == NULL);
-    }
-    if (is_bad) {
+    if (!fx_remote_take_prefix(bucket + bucket_bytes, to->prefix, sizeof to->prefix)) {
         return fx_fail(
             err,
             FX_ERR_INVALID,
@@ -127,13 +117,6 @@ take_names(const char *path, fx_s3_address *to, fx_err *err)
             FX_S3_PREFIX_MAX_BYTES);
     }
     (void)snprintf(to->bucket, sizeof to->bucket, "%.*s", (int)bucket_bytes, bucket);
-    (void)snprintf(
-        to->prefix,
-        sizeof to->prefix,
-        "%.*s%s",
-        (int)prefix_bytes,
-        prefix,
-        prefix_bytes > 0 ? "/" : "");
     return FX_OK;
 }
 

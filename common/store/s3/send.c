@@ -1,5 +1,4 @@
 /* One question to an S3 server, signed for each attempt, and what its refusals mean. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -195,15 +194,7 @@ fx_s3_send(
     return fx_remote_ask(s3->remote, &call, deadline, out_answer, err);
 }
 
-/* A refusal's name or, where there is none, its status: what it means and what to do about it. */
-typedef struct meaning {
-    const char *name;
-    int status; /* 0: any */
-    fx_code code;
-    const char *text;
-} meaning;
-
-static const meaning meanings[] = {
+static const fx_remote_meaning meanings[] = {
     {"InvalidAccessKeyId",
      0,
      FX_ERR_DENIED,
@@ -248,81 +239,25 @@ static const meaning meanings[] = {
     {"", 507, FX_ERR_NO_SPACE, "the store is full"},
 };
 
-static const meaning *
-meaning_of(const fx_remote_answer *answer)
-{
-    for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++) {
-        const meaning *each = &meanings[i];
-        bool is_named = each->name[0] != '\0' && strcmp(each->name, answer->code) == 0;
-        bool is_numbered = each->name[0] == '\0' && each->status == answer->status;
-        if (is_named || (is_numbered && answer->code[0] == '\0')) {
-            return each;
-        }
-    }
-    for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++) {
-        if (meanings[i].name[0] == '\0' && meanings[i].status == answer->status) {
-            return &meanings[i];
-        }
-    }
-    return NULL;
-}
-
-/* What the server's headers add. */
-static void
-add_hint(const fx_s3 *s3, const fx_remote_answer *answer, char *out_hint, size_t room_bytes)
-{
-    int64_t skew_s = answer->skew.ns / 1000000000;
-    out_hint[0] = '\0';
-    if (answer->region[0] != '\0' && strcmp(answer->region, s3->address.region) != 0) {
-        (void)snprintf(
-            out_hint,
-            room_bytes,
-            "; the server names %s, not %s: set AWS_REGION or ?region=",
-            answer->region,
-            s3->address.region);
-    } else if (answer->knows_skew && (skew_s > 240 || skew_s < -240)) {
-        (void)snprintf(
-            out_hint,
-            room_bytes,
-            "; the server's clock is %" PRId64 " s %s of ours",
-            skew_s < 0 ? -skew_s : skew_s,
-            skew_s < 0 ? "behind" : "ahead");
-    }
-}
-
 fx_code
 fx_s3_judge(const fx_s3 *s3, const fx_s3_ask *ask, const fx_remote_answer *answer, fx_err *err)
 {
-    if (answer->status >= 200 && answer->status < 300) {
-        return FX_OK;
+    char hint[200] = "";
+    if (answer->region[0] != '\0' && strcmp(answer->region, s3->address.region) != 0) {
+        (void)snprintf(
+            hint,
+            sizeof hint,
+            "; the server names %s, not %s: set AWS_REGION or ?region=",
+            answer->region,
+            s3->address.region);
     }
-    char hint[200];
-    add_hint(s3, answer, hint, sizeof hint);
-    const meaning *found = meaning_of(answer);
-    const char *key = ask->key == NULL ? s3->address.bucket : ask->key;
-    if (found == NULL) {
-        return fx_fail(
-            err,
-            FX_ERR_FAILED,
-            "could not %s \"%.60s\": the server answers %d %s: %.80s%s",
-            ask->what,
-            key,
-            answer->status,
-            answer->code,
-            answer->message,
-            hint);
-    }
-    return fx_fail(
-        err,
-        found->code,
-        "could not %s \"%.60s\": %s (%d%s%s)%s",
-        ask->what,
-        key,
-        found->text,
-        answer->status,
-        answer->code[0] == '\0' ? "" : " ",
-        answer->code,
-        hint);
+    const fx_remote_judgement judgement = {
+        .meanings = meanings,
+        .count = sizeof meanings / sizeof meanings[0],
+        .what = ask->what,
+        .key = ask->key == NULL ? s3->address.bucket : ask->key,
+        .hint = hint};
+    return fx_remote_judge(&judgement, answer, err);
 }
 
 typedef struct search {

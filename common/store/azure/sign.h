@@ -1,0 +1,37 @@
+/*
+ * The signature of a storage account's key over a request. Pure.
+ * source: learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
+ */
+#pragma once
+
+#include "common/base/buf.h"
+#include "common/base/secret.h"
+#include "common/base/time.h"
+
+enum { FX_AZURE_PAIR_MAX = 12, FX_AZURE_TIME_BYTES = 32 };
+
+typedef struct fx_azure_pair {
+    const char *name; /* lower case */
+    const char *value;
+} fx_azure_pair;
+
+typedef struct fx_azure_to_sign {
+    const char *method;
+    const char *account;
+    const char *path;                       /* as sent */
+    fx_azure_pair query[FX_AZURE_PAIR_MAX]; /* not encoded */
+    size_t query_count;
+    fx_azure_pair headers[FX_AZURE_PAIR_MAX];
+    size_t header_count;
+    size_t content_bytes;
+} fx_azure_to_sign;
+
+/* "Mon, 23 Nov 2026 01:02:03 GMT" */
+void fx_azure_time_format(fx_wall when, char out_time[FX_AZURE_TIME_BYTES]);
+
+/* Appends the text that is signed. errors: LIMIT */
+FX_MUST_USE fx_code fx_azure_text_to_sign(const fx_azure_to_sign *what, fx_buf *out, fx_err *err);
+
+/* Appends the value of the Authorization header; `key` is decoded from base64. errors: LIMIT */
+FX_MUST_USE fx_code
+fx_azure_sign(const fx_secret *key, const fx_azure_to_sign *what, fx_buf *out, fx_err *err);
