@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "agent/guard/orphan.h"
 #include "common/base/clock.h"
 
 /* Non-blocking; through /proc, since the folder's path may be longer than a socket's can be. */
@@ -186,7 +187,7 @@ static int
 open_lock_holder(const char *state_dir)
 {
     char path[PATH_MAX];
-    int length = snprintf(path, sizeof path, "%s/guard.lock", state_dir);
+    int length = snprintf(path, sizeof path, "%s/" FX_GUARD_LOCK, state_dir);
     int fd = length > 0 && length < PATH_MAX ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) {
         return -1;

@@ -18,13 +18,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "agent/guard/orphan.h"
 #include "agent/guard/request.h"
 #include "agent/guard/server.h"
 #include "agent/guard/warden.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 
-enum { CLIENT_MAX = 8, LEFTOVER_MAX_MS = 30000, LOCK_MAX_MS = 3000, WARDEN_LOOK_MS = 500 };
+enum { CLIENT_MAX = 8, LEFTOVER_MAX_MS = 30000, LOCK_MAX_MS = 1000, WARDEN_LOOK_MS = 500 };
 
 typedef struct client {
     int fd; /* -1: free */
@@ -522,26 +523,62 @@ serve(guard *self)
 
 /* ---- beginning ------------------------------------------------------------------------------ */
 
-static fx_code
-take_lock(guard *self, fx_err *err)
+static bool
+try_lock(const guard *self, fx_dur length)
 {
-    self->lock_fd = open("guard.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (self->lock_fd < 0) {
-        return fx_fail_errno(err, errno, "could not open guard.lock");
-    }
-    /* The warden of a guard that has just died holds it until nothing of its server is left. */
-    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(LOCK_MAX_MS));
-    bool taken = false;
-    while (!(taken = flock(self->lock_fd, LOCK_EX | LOCK_NB) == 0) &&
-           fx_clock_mono().ns < deadline.ns) {
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), length);
+    while (flock(self->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        if (fx_clock_mono().ns >= deadline.ns) {
+            return false;
+        }
         fx_clock_sleep(FX_DUR_MS(20));
     }
-    if (!taken) {
+    return true;
+}
+
+/*
+ * The warden of a guard that has just died holds the lock until nothing of its server is left; one
+ * that is stopped holds it for ever. What either had to kill is killed before this guard listens.
+ */
+static fx_code
+take_lock_from_warden(const guard *self, fx_err *err)
+{
+    bool ended = false;
+    if (fx_orphan_end_holder(FX_GUARD_LOCK, FX_DUR_MS(LOCK_MAX_MS), &ended, err) != FX_OK) {
+        return fx_err_wrap(err, "ending what an earlier guard left");
+    }
+    if (!try_lock(self, FX_DUR_MS(LOCK_MAX_MS))) {
         return fx_fail(
             err,
             FX_ERR_BUSY,
             "another guard of \"%s\" runs: it holds guard.lock",
             self->options->service);
+    }
+    return FX_OK;
+}
+
+static fx_code
+end_orphans(const guard *self, fx_err *err)
+{
+    size_t count = 0;
+    if (fx_orphan_end_all(FX_GUARD_LOCK, &count, err) != FX_OK) {
+        return fx_err_wrap(err, "ending what an earlier guard left");
+    }
+    if (count > 0) {
+        FX_LOG(self->log, WARN, "guard.orphans_killed", FX_INT("count", count));
+    }
+    return FX_OK;
+}
+
+static fx_code
+take_lock(guard *self, fx_err *err)
+{
+    self->lock_fd = open(FX_GUARD_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (self->lock_fd < 0) {
+        return fx_fail_errno(err, errno, "could not open guard.lock");
+    }
+    if (!try_lock(self, FX_DUR_MS(0)) && take_lock_from_warden(self, err) != FX_OK) {
+        return err->code;
     }
     /* For fx_guard_find(): who holds the lock. */
     char text[24];
@@ -550,7 +587,7 @@ take_lock(guard *self, fx_err *err)
         pwrite(self->lock_fd, text, (size_t)length, 0) != (ssize_t)length) {
         return fx_fail_errno(err, errno, "could not write to guard.lock");
     }
-    return FX_OK;
+    return end_orphans(self, err);
 }
 
 static fx_code
@@ -658,6 +695,7 @@ fx_guard_run(const fx_guard_options *options, fx_err *err)
     }
     fx_code code = begin(&self, err);
     if (code == FX_OK) {
+        fx_warden_hurry();
         FX_LOG(
             self.log,
             INFO,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "agent/guard/orphan.h"
 #include "common/base/clock.h"
 
 enum {
@@ -109,7 +111,8 @@ fence(const watch *self)
     fx_mono began = fx_clock_mono();
     fx_mono guard_until = fx_mono_after(began, FX_DUR_MS(GUARD_CLEARS_MS));
     bool killed_guard = false;
-    while (is_due(self, fx_clock_mono())) {
+    /* Of a dead guard nothing is left to fence, but perhaps its successor's server is there. */
+    while (!is_guard_dead(FX_DUR_MS(0)) && is_due(self, fx_clock_mono())) {
         atomic_store(&self->page->alive_ns, fx_clock_mono().ns);
         size_t count = sweep(self, self->guard);
         if (count == 0 && !killed_guard && fx_clock_mono().ns >= guard_until.ns) {
@@ -156,18 +159,26 @@ watch_over(const watch *self)
     }
 }
 
+void
+fx_warden_hurry(void)
+{
+    const struct sched_param lowest = {.sched_priority = 1};
+    (void)sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &lowest);
+}
+
 /* In a session of its own, and with nothing of the guard's open: what strikes one spares the other.
  */
 FX_NORETURN static void
 live(const watch *self, int guard_fd, int lock_fd)
 {
+    (void)prctl(PR_SET_NAME, FX_WARDEN_NAME); /* first: by it one that hangs is found */
     if (setsid() < 0 || dup2(guard_fd, GUARD_FD) < 0 || dup2(lock_fd, LOCK_FD) < 0 ||
         close_range(LOCK_FD + 1, ~0U, 0) != 0) {
         _exit(120);
     }
     /* So that it does not wait for a disk when it must act; it does without where it may not. */
     (void)mlockall(MCL_CURRENT);
-    (void)prctl(PR_SET_NAME, "fx-warden");
+    fx_warden_hurry();
     watch_over(self);
     _exit(0);
 }
@@ -204,7 +215,7 @@ fx_warden_ensure(fx_warden *warden, fx_confine *confine, fx_err *err)
     /* Above the numbers that the warden gives them: dup2 must not close one for the other. */
     int self_fd = pidfd_open(getpid(), 0);
     int guard_fd = self_fd < 0 ? -1 : fcntl(self_fd, F_DUPFD_CLOEXEC, LOCK_FD + 1);
-    int file_fd = open("guard.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int file_fd = open(FX_GUARD_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     int lock_fd = file_fd < 0 ? -1 : fcntl(file_fd, F_DUPFD_CLOEXEC, LOCK_FD + 1);
     watch self = {.log = warden->log, .page = warden->page, .confine = confine, .guard = getpid()};
     pid_t pid = -1;

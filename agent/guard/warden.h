@@ -44,3 +44,10 @@ bool fx_warden_on_exit(fx_warden *warden, pid_t pid);
 
 /* Kills one that has given no sign of life for seconds: its exit is told like any other. */
 void fx_warden_check(const fx_warden *warden, fx_mono now);
+
+/*
+ * Lets the calling process, guard or warden, run before all ordinary ones where it may: what has to
+ * fence within half a margin does not queue behind a busy server. Its children are ordinary again.
+ * source: sched(7), SCHED_RR, SCHED_RESET_ON_FORK
+ */
+void fx_warden_hurry(void);

@@ -14,9 +14,10 @@
 #include <unistd.h>
 
 #include "agent/guard/child.h"
+#include "agent/guard/orphan.h"
 #include "common/base/clock.h"
 
-enum { OUTPUT_MAX_BYTES = 65536, ARGUMENT_MAX = 24, POLL_MS = 200 };
+enum { OUTPUT_MAX_BYTES = 65536, ARGUMENT_MAX = 24, POLL_MS = 200, WARDEN_MS = 1000 };
 
 static void
 reap(fx_keeper *keeper)
@@ -39,7 +40,7 @@ static bool
 lock_is_held(const fx_keeper *keeper)
 {
     char path[PATH_MAX];
-    (void)snprintf(path, sizeof path, "%s/guard.lock", keeper->folder);
+    (void)snprintf(path, sizeof path, "%s/" FX_GUARD_LOCK, keeper->folder);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) {
         return false;
@@ -47,6 +48,27 @@ lock_is_held(const fx_keeper *keeper)
     bool held = flock(fd, LOCK_EX | LOCK_NB) != 0;
     (void)close(fd);
     return held;
+}
+
+/*
+ * A guard that holds the lock is left alone; a warden whose guard is dead lets go by itself, and is
+ * ended if it does not. Gives whether a guard has it, or somebody does that cannot be ended.
+ */
+static bool
+guard_has_lock(const fx_keeper *keeper)
+{
+    if (!lock_is_held(keeper)) {
+        return false;
+    }
+    char path[PATH_MAX];
+    bool ended = false;
+    fx_err err;
+    (void)snprintf(path, sizeof path, "%s/" FX_GUARD_LOCK, keeper->folder);
+    if (fx_orphan_end_holder(path, FX_DUR_MS(WARDEN_MS), &ended, &err) != FX_OK) {
+        FX_LOG(keeper->log, ERROR, "warden.not_ended", FX_ERR_FIELD(&err));
+        return true;
+    }
+    return !ended || lock_is_held(keeper);
 }
 
 static fx_code
@@ -167,7 +189,7 @@ fx_code
 fx_keeper_ensure(fx_keeper *keeper, fx_err *err)
 {
     reap(keeper);
-    if (keeper->child > 0 || lock_is_held(keeper)) {
+    if (keeper->child > 0 || guard_has_lock(keeper)) {
         return FX_OK;
     }
     fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(10000));

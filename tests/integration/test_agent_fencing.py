@@ -1,15 +1,17 @@
 """Agent and guard killed or stopped on the primary's host, on a whole platform, during statements that take four
-seconds: no commit is acknowledged outside the lease, never two primaries, and the service comes back each time."""
+seconds: no commit is acknowledged outside the lease, never two primaries, and the service comes back each time.
+Words of the command line: names of PARTS or of single cases; all without."""
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 import psycopg2
 
-from guarded import NS, ask, boottime_ns, warden_of
+from guarded import HOLDS_THE_LOCK, NS, ask, boottime_ns, is_alive, warden_of
 from three_regions import SERVICE, expect, is_primary, plans, running_lab, service, wait_for
 
 STATEMENT_S = 4
@@ -219,10 +221,6 @@ def kill_agent_and_stop_warden(lab, region):
     return start_agent_again
 
 
-BLOWS = (kill_agent, stop_agent, kill_guard, kill_both, stop_guard, kill_agent_and_stop_guard,
-         kill_agent_and_stop_warden)
-
-
 # ---- one scenario -----------------------------------------------------------------------------------------
 
 def settled_primary(lab):
@@ -323,13 +321,48 @@ def hung_standby(lab):
     expect("the standby is one still", not is_primary(lab, region))
 
 
+def stopped_warden_of_a_standby(lab):
+    """The guard dies, and what has its lock then is a warden that is stopped: the agent makes room."""
+    primary = settled_primary(lab)
+    region = next(r for r in lab.regions.values() if r is not primary)
+    print(f"stopped warden of a dead guard on {region.host}", flush=True)
+    guard = guard_pid(region)
+    warden = warden_of(guard)
+    os.kill(warden, signal.SIGSTOP)
+    lock = os.path.join(region.path("agent", SERVICE), "guard.lock")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS_THE_LOCK, lock])  # waits for it
+    try:
+        wait_for("the one that takes the lock is there", lambda: name_of(holder.pid) == "fx-warden", 10)
+        os.kill(guard, signal.SIGKILL)
+        struck_ns = boottime_ns()
+        expect("who had the lock is killed", holder.wait(20) == -signal.SIGKILL)
+        wait_for("the stopped warden is dead", lambda: not is_alive(warden), 20)
+        print(f"  both ended {(boottime_ns() - struck_ns) / NS:.1f} s after the blow", flush=True)
+    finally:
+        holder.kill()
+        holder.wait()
+    expect("the primary is the same, and both standbys stream", settled_primary(lab) is primary)
+    expect("another guard runs", guard_pid(region) != guard)
+
+
+PARTS = {
+    "agent": (kill_agent, stop_agent, kill_both, kill_agent_and_stop_guard),
+    "guard": (kill_guard, stop_guard, kill_agent_and_stop_warden, hung_standby, stopped_warden_of_a_standby),
+}
+WITHOUT_BLOW = (hung_standby, stopped_warden_of_a_standby)
+
+
 def main():
+    wanted = sys.argv[1:] or list(PARTS)
+    cases = [case for part, cases in PARTS.items() for case in cases if {part, case.__name__} & set(wanted)]
     with running_lab(policy={"cool_down_ms": 1000}) as lab:
-        for blow in BLOWS:
-            if not sys.argv[1:] or blow.__name__ in sys.argv[1:]:
-                scenario(lab, blow)
-        if not sys.argv[1:] or hung_standby.__name__ in sys.argv[1:]:
-            hung_standby(lab)
+        for case in cases:
+            began_ns = boottime_ns()
+            if case in WITHOUT_BLOW:
+                case(lab)
+            else:
+                scenario(lab, case)
+            print(f"  took {(boottime_ns() - began_ns) / NS:.1f} s", flush=True)
     return 0
 
 

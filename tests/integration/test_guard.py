@@ -1,15 +1,14 @@
-"""The guard with a real PostgreSQL: whatever is killed or stopped during statements that take four seconds, no
-commit is acknowledged after the lease; no start as primary without a lease or of an older epoch."""
+"""The guard with a real PostgreSQL: no start as primary without a lease or of an older epoch, promises that last,
+and room for the next guard whatever became of the one before and of its warden."""
 
 import os
 import signal
+import subprocess
 import sys
-import time
 
-from guarded import (NS, Guard, Renewer, boottime_ns, make_cluster, processes_of, writers)
-from support import scratch, wait_until
-
-LEASE_S, MARGIN_S = 2.0, 0.6
+from guarded import (HOLDS_THE_LOCK, LEASE_S, MARGIN_S, NS, Guard, Renewer, boottime_ns, is_alive, processes_of,
+                     run_checks)
+from support import wait_until
 
 
 def refuses_without_right(guard):
@@ -108,48 +107,6 @@ def second_guard_is_refused(guard):
     assert guard.status()["state"] == "down"
 
 
-def kill_renewer(guard, renewer):
-    renewer.kill()
-
-
-def stop_renewer(guard, renewer):
-    renewer.process.send_signal(signal.SIGSTOP)
-
-
-def kill_guard(guard, renewer):
-    guard.kill()
-
-
-def kill_both(guard, renewer):
-    renewer.process.kill()
-    guard.kill()
-
-
-def stop_guard(guard, renewer):
-    """Nobody is left to fence but the warden."""
-    renewer.kill()
-    guard.kill(signal.SIGSTOP)
-
-
-def stop_guard_after_its_warden_was_killed(guard, renewer):
-    first = guard.warden()
-    os.kill(first, signal.SIGKILL)
-    wait_until("another warden", lambda: guard.warden() not in (None, first), 1)
-    stop_guard(guard, renewer)
-
-
-def stop_warden(guard, renewer):
-    """The guard alone fences."""
-    renewer.kill()
-    os.kill(guard.warden(), signal.SIGSTOP)
-
-
-def kill_guard_of_a_stopped_server(guard, renewer):
-    """A server that is stopped does not take its parent-death signal: its backends write on."""
-    os.kill(int(guard.status()["pid"]), signal.SIGSTOP)
-    kill_both(guard, renewer)
-
-
 def stopped_guard_makes_room(guard):
     """The warden ends a guard that hangs, too, and then itself; the next one begins at once."""
     warden = start_for_strike(guard)
@@ -184,70 +141,41 @@ def stopped_guard_is_woken(guard):
     assert guard.is_gone() and guard.has_signal_file()
 
 
+def stopped_warden_of_a_dead_guard(guard):
+    """It is nobody's any more: the next guard ends it, so that it cannot act later."""
+    warden = start_for_strike(guard, 30)
+    os.kill(warden, signal.SIGSTOP)
+    guard.kill()
+    wait_until("the server has left with its guard", guard.is_gone, 5)
+    assert is_alive(warden)
+    guard.start()
+    wait_until("the warden is dead", lambda: not is_alive(warden), 2)
+    assert guard.status()["state"] == "down" and guard.has_signal_file()
+
+
+def stopped_warden_that_holds_the_lock(guard):
+    guard.kill()
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS_THE_LOCK, os.path.join(guard.state, "guard.lock")])
+    try:
+        os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        began_ns = boottime_ns()
+        guard.start()
+        print(f"  answers {(boottime_ns() - began_ns) / NS:.2f} s after its start", flush=True)
+        assert holder.wait(5) == -signal.SIGKILL
+    finally:
+        holder.kill()
+        holder.wait()
+    assert guard.status()["state"] == "down"
+
+
 def start_for_strike(guard, lease_s=LEASE_S):
     guard.start_primary(1, lease_s, MARGIN_S)
     return guard.warden()
 
 
-def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as source:
-            return source.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def no_commit_after_the_lease(guard, strike):
-    first_end_ns = guard.start_primary(1, LEASE_S + 1, MARGIN_S)
-    renewer = Renewer(guard, 1, LEASE_S, MARGIN_S)
-    running = writers(guard)
-    time.sleep(0.7)
-    struck_at = boottime_ns()
-    strike(guard, renewer)
-    wait_until("nothing of the server is left", guard.is_gone, LEASE_S + 3)
-    gone_at = boottime_ns()
-    time.sleep(4.2 - (gone_at - struck_at) / NS)  # past the end of the statements
-    renewer.kill()
-    for writer in running:
-        writer.stopping = True
-        writer.join(3)
-    last_ack = max(max(w.acked_ns, default=0) for w in running)
-    end_ns = max(renewer.last_end_ns, first_end_ns)
-    assert running[2].acked_ns, "the quick writer wrote before the strike"
-    assert not running[0].acked_ns and not running[1].acked_ns, "a four second statement was acknowledged"
-    assert last_ack < end_ns and gone_at < end_ns, (last_ack, gone_at, end_ns)
-    print(f"  gone {(gone_at - struck_at) / NS:.2f} s after the strike, "
-          f"{(end_ns - gone_at) / NS:.2f} s before the lease's end", flush=True)
-
-
-def main():
-    with scratch() as folder:
-        template = make_cluster(folder)
-        for no_cgroup in (False, True):
-            checks = [(check.__name__, check) for check in (
-                refuses_without_right, fence_is_a_promise, restarts_what_crashes, natural_reboot,
-                second_guard_is_refused, stopped_guard_makes_room,
-                stopped_warden_is_replaced, stopped_guard_is_woken)]
-            checks += [(strike.__name__, lambda g, s=strike: no_commit_after_the_lease(g, s))
-                       for strike in (kill_renewer, stop_renewer, kill_guard, kill_both, stop_guard,
-                                      stop_guard_after_its_warden_was_killed, stop_warden,
-                                      kill_guard_of_a_stopped_server)]
-            for name, check in checks:
-                if sys.argv[1:] and name not in sys.argv[1:]:
-                    continue
-                print(f"{name} {'without' if no_cgroup else 'with'} cgroup", flush=True)
-                guard = Guard(folder, template, name, no_cgroup)
-                guard.start()
-                try:
-                    check(guard)
-                except BaseException:
-                    with open(os.path.join(guard.folder, "guard.log"), encoding="utf-8") as log:
-                        print(log.read()[-4000:], flush=True)
-                    raise
-                finally:
-                    guard.close()
-    return 0
-
+CHECKS = (refuses_without_right, fence_is_a_promise, restarts_what_crashes, natural_reboot, second_guard_is_refused,
+          stopped_guard_makes_room, stopped_warden_is_replaced, stopped_guard_is_woken,
+          stopped_warden_of_a_dead_guard, stopped_warden_that_holds_the_lock)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_checks([(check.__name__, check) for check in CHECKS]))
