@@ -743,6 +743,7 @@ fx_service_get_report(fx_service *service, fx_service_report *out_report)
 {
     fx_monitor_lock(&service->monitor);
     service->report.lease_epoch = fx_service_lease_epoch(&service->facts);
+    service->report.epoch_seen = service->epoch_seen; /* also before the first look at the server */
     *out_report = service->report;
     fx_monitor_unlock(&service->monitor);
 }
