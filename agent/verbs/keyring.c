@@ -118,7 +118,7 @@ fx_code
 fx_keyring_run_change(const fx_options *options, fx_keyring_step step, fx_err *err)
 {
     FX_AUTO(fx_repository_key) key = NULL;
-    fx_keyring_change change;
+    fx_keyring_change change = {.keyring = NULL};
     if (fx_keyring_change_begin(options, &change, err) != FX_OK) {
         return err->code;
     }

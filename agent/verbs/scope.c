@@ -232,18 +232,18 @@ preview(const fx_options *options, fx_erasure **out_erasure, fx_err *err)
 static fx_code
 erase(const fx_options *options, fx_erasure **out_erasure, fx_err *err)
 {
-    fx_keyring_change change;
+    fx_keyring_change change = {.keyring = NULL};
     if (fx_keyring_change_begin(options, &change, err) != FX_OK) {
         return err->code;
     }
-    fx_code code = fx_repository_erase_scope(
-        options->repo,
-        &change.edit,
-        change.keyring,
-        change.opener,
-        options->rest[0],
-        out_erasure,
-        err);
+    const fx_erase_request request = {
+        .url = options->repo,
+        .edit = &change.edit,
+        .keyring = change.keyring,
+        .opener = change.opener,
+        .scope = options->rest[0],
+    };
+    fx_code code = fx_repository_erase_scope(&request, out_erasure, err);
     fx_keyring_change_end(&change);
     return code;
 }

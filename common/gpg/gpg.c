@@ -163,7 +163,7 @@ open_data(fx_bytes input, gpgme_data_t *out_from, gpgme_data_t *out_to, fx_err *
 }
 
 static fx_code
-encrypt(gpgme_ctx_t context, const char *fingerprint, fx_bytes plain, fx_buf *out, fx_err *err)
+encrypt_to(gpgme_ctx_t context, const char *fingerprint, fx_bytes plain, fx_buf *out, fx_err *err)
 {
     gpgme_key_t keys[2] = {NULL, NULL};
     gpgme_data_t from = NULL;
@@ -193,7 +193,7 @@ fx_gpg_encrypt(const char *fingerprint, fx_bytes plain, fx_buf *out, fx_err *err
     if (open_context(&context, err) != FX_OK) {
         return err->code;
     }
-    fx_code code = encrypt(context, fingerprint, plain, out, err);
+    fx_code code = encrypt_to(context, fingerprint, plain, out, err);
     gpgme_release(context);
     return code;
 }

@@ -70,33 +70,23 @@ rank_of(fx_recipient_kind kind)
 }
 
 static fx_code
-open_one(
-    fx_opener *opener,
+check_belongs(
     const fx_keyring_scope *scope,
     const fx_key_version *version,
     const fx_recipient *recipient,
-    const fx_wrap *wrap,
-    fx_scope_secret *out_secret,
-    fx_err *err) /* NOLINT(readability-function-size): what is opened, with what, for whom */
+    const fx_scope_secret *secret,
+    fx_err *err)
 {
-    fx_scope_secret secret;
-    fx_bytes sealed = {wrap->sealed, wrap->sealed_bytes};
-    fx_code code = fx_wrap_open(opener, recipient, sealed, &secret, err);
-    if (code == FX_OK && !belongs(scope, version, &secret)) {
-        code = fx_fail(
-            err,
-            FX_ERR_DAMAGED,
-            "could not open the key file: the keys of scope \"%s\", version %u, for \"%s\" do not "
-            "belong together",
-            scope->label.text,
-            version->number,
-            recipient->label.text);
-    }
-    if (code == FX_OK) {
-        *out_secret = secret;
-    }
-    fx_wipe(&secret, sizeof secret);
-    return code;
+    return belongs(scope, version, secret) ? FX_OK
+                                           : fx_fail(
+                                                 err,
+                                                 FX_ERR_DAMAGED,
+                                                 "could not open the key file: the keys of scope "
+                                                 "\"%s\", version %u, for \"%s\" "
+                                                 "do not belong together",
+                                                 scope->label.text,
+                                                 version->number,
+                                                 recipient->label.text);
 }
 
 /* Keeps the failure that says most: one of a recipient that is here. */
@@ -127,9 +117,15 @@ fx_keyring_open_version(
                 continue;
             }
             fx_err one = {0};
-            if (open_one(opener, scope, version, recipient, wrap, out_secret, &one) == FX_OK) {
+            fx_scope_secret secret;
+            fx_bytes sealed = {wrap->sealed, wrap->sealed_bytes};
+            if (fx_wrap_open(opener, recipient, sealed, &secret, &one) == FX_OK &&
+                check_belongs(scope, version, recipient, &secret, &one) == FX_OK) {
+                *out_secret = secret;
+                fx_wipe(&secret, sizeof secret);
                 return FX_OK;
             }
+            fx_wipe(&secret, sizeof secret);
             keep_reason(&reason, &one);
         }
     }

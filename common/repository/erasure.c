@@ -9,7 +9,7 @@
 #include "common/repository/internal.h"
 #include "common/repository/signed.h"
 
-enum { OBJECT_MAX_BYTES = 512 * 1024, NAME_BYTES = 48, OUT_OF_REACH_MAX = 8 };
+enum { OBJECT_MAX_BYTES = 512 * 1024, NAME_BYTES = 48, OUT_OF_REACH_MAX = 8, TEXT_BYTES = 192 };
 
 static const char magic[8] = "FXERASED";
 static const char erasure_use[] = "fortress erasure 1";
@@ -46,6 +46,7 @@ pack_message(const fx_erasure *erasure, fx_buf *out, fx_err *err)
     Fortress__Repository__Holder *holders = calloc(count + 1, sizeof *holders);
     Fortress__Repository__Holder **list = calloc(count + 1, sizeof(Fortress__Repository__Holder *));
     char *reasons[OUT_OF_REACH_MAX];
+    char texts[OUT_OF_REACH_MAX][TEXT_BYTES];
     char destroyed[] = "destroyed";
     char unconfirmed[] = "unconfirmed";
     fx_erasure copy = *erasure; /* the message's pointers are not const */
@@ -63,10 +64,14 @@ pack_message(const fx_erasure *erasure, fx_buf *out, fx_err *err)
         list[i] = &holders[i];
     }
     while (fx_erasure_out_of_reach[message.n_out_of_reach] != NULL) {
-        reasons[message.n_out_of_reach] = strdup(fx_erasure_out_of_reach[message.n_out_of_reach]);
-        FX_ASSERT(reasons[message.n_out_of_reach] != NULL);
-        message.n_out_of_reach++;
         FX_ASSERT(message.n_out_of_reach < OUT_OF_REACH_MAX);
+        reasons[message.n_out_of_reach] = texts[message.n_out_of_reach];
+        (void)snprintf(
+            texts[message.n_out_of_reach],
+            sizeof texts[0],
+            "%s",
+            fx_erasure_out_of_reach[message.n_out_of_reach]);
+        message.n_out_of_reach++;
     }
     message.scope_id = (ProtobufCBinaryData){sizeof copy.scope.bytes, copy.scope.bytes};
     message.label = copy.label.text;
@@ -85,9 +90,6 @@ pack_message(const fx_erasure *erasure, fx_buf *out, fx_err *err)
     fx_code code = fx_buf_extend(out, size_bytes, &room, err);
     if (code == FX_OK) {
         (void)fortress__repository__erasure__pack(&message, room);
-    }
-    for (size_t i = 0; i < message.n_out_of_reach; i++) {
-        free(reasons[i]);
     }
     free(list);
     free(holders);
@@ -182,6 +184,7 @@ fx_erasure_decode(fx_bytes bytes, fx_erasure **out_erasure, fx_err *err)
         fortress__repository__erasure__free_unpacked(message, NULL);
     }
     if (!is_valid) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): FX_AUTO frees it */
         return fx_fail(err, FX_ERR_DAMAGED, "could not read the erasure: it is malformed");
     }
     if (!fx_statement_check(erasure->verify_key, erasure_use, parts.statement, parts.signature)) {
@@ -280,7 +283,7 @@ fx_erasure_describe(
     fx_scope_id_format(&scope->id, hex);
     (void)snprintf(below, sizeof below, "keys/%s/", hex);
     if (fx_key_names_list(store, below, &names, err) != FX_OK) {
-        return err->code;
+        return err->code; /* NOLINT(clang-analyzer-unix.Malloc): FX_AUTO frees it */
     }
     /* Also those of the past: they may keep a copy of the key file from then. */
     fx_code code = FX_OK;

@@ -115,7 +115,7 @@ fx_repository_key_of(
         key->scope_count++;
     }
     if (choose_scope(key, err) != FX_OK) {
-        return err->code;
+        return err->code; /* NOLINT(clang-analyzer-unix.Malloc): FX_AUTO frees it */
     }
     *out_key = FX_TAKE(key);
     return FX_OK;

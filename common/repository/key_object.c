@@ -170,6 +170,7 @@ fx_key_object_decode(fx_bytes bytes, fx_key_object **out_object, fx_err *err)
         fortress__repository__key_object__free_unpacked(message, NULL);
     }
     if (!is_valid) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): FX_AUTO frees it */
         return fx_fail(err, FX_ERR_DAMAGED, "could not read the key object: it is malformed");
     }
     if (!fx_statement_check(object->verify_key, object_use, parts.statement, parts.signature)) {
@@ -220,7 +221,7 @@ parse_name(const char *store_key, fx_key_name *out_name)
     char hex[FX_SCOPE_ID_TEXT_BYTES] = "";
     fx_err ignored = {0};
     if (strncmp(store_key, prefix, sizeof prefix - 1) != 0 || strlen(leaf) != LEAF_BYTES ||
-        leaf[2 * FX_SCOPE_ID_BYTES] != '/') {
+        leaf[FX_SCOPE_ID_TEXT_BYTES - 1] != '/') {
         return false;
     }
     memcpy(hex, leaf, sizeof hex - 1);
@@ -448,6 +449,7 @@ publish_scope(fx_store *store, const fx_keyring *keyring, const fx_scope_keys *k
     fx_code code = fx_key_names_list(store, below, &names, err);
     for (size_t i = 0; code == FX_OK && i < scope->version_count; i++) {
         FX_AUTO(fx_key_object) object = fx_key_object_of(keyring, scope, &scope->versions[i]);
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): FX_AUTO frees it */
         code = publish_version(store, &names, object, keys->versions[i].sign, err);
     }
     fx_key_names_free(&names);

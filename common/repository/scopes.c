@@ -144,58 +144,50 @@ note_place(fx_erasure *erasure, const fx_keyring_edit *edit)
 static fx_code
 destroy(
     fx_store *store,
-    fx_keyring_edit *edit,
-    fx_keyring *keyring,
-    fx_opener *opener,
+    const fx_erase_request *request,
     fx_keyring_scope *scope,
     fx_erasure *erasure,
-    fx_err *err) /* NOLINT(readability-function-size): all that erasing is about */
+    fx_err *err)
 {
-    if (fx_keyring_erase(keyring, opener, scope, err) != FX_OK ||
-        fx_erasure_put(store, erasure, scope->sign, err) != FX_OK) {
-        return err->code;
+    if (fx_keyring_erase(request->keyring, request->opener, scope, err) != FX_OK ||
+        fx_erasure_put(store, erasure, scope->sign, err) != FX_OK ||
+        fx_keyring_edit_save(request->edit, request->keyring, err) != FX_OK) {
+        return fx_err_wrap(err, "erasing scope \"%s\"", scope->label.text);
     }
-    return fx_keyring_edit_save(edit, keyring, err);
+    return FX_OK;
 }
 
 fx_code
-fx_repository_erase_scope(
-    const char *url,
-    fx_keyring_edit *edit,
-    fx_keyring *keyring,
-    fx_opener *opener,
-    const char *which,
-    fx_erasure **out_erasure,
-    fx_err *err) /* NOLINT(readability-function-size): all that erasing is about */
+fx_repository_erase_scope(const fx_erase_request *request, fx_erasure **out_erasure, fx_err *err)
 {
     FX_AUTO(fx_repository) repository = NULL;
     FX_AUTO(fx_erasure) erasure = NULL;
-    fx_keyring_scope *scope = fx_keyring_find_scope(keyring, which);
+    fx_keyring_scope *scope = fx_keyring_find_scope(request->keyring, request->scope);
     if (scope == NULL) {
         return fx_fail(
             err,
             FX_ERR_NOT_FOUND,
             "could not erase scope \"%.80s\": the key file has none of that name",
-            which);
+            request->scope);
     }
-    if (fx_repository_open(url, NULL, &repository, err) != FX_OK ||
-        describe(repository, keyring, scope, &erasure, err) != FX_OK) {
+    if (fx_repository_open(request->url, NULL, &repository, err) != FX_OK ||
+        describe(repository, request->keyring, scope, &erasure, err) != FX_OK) {
         return err->code;
     }
     FX_ASSERT(erasure != NULL);
-    note_place(erasure, edit);
+    note_place(erasure, request->edit);
     if (scope->state != FX_SCOPE_ERASING &&
-        destroy(repository->store, edit, keyring, opener, scope, erasure, err) != FX_OK) {
-        return fx_err_wrap(err, "erasing scope \"%s\"", scope->label.text);
+        destroy(repository->store, request, scope, erasure, err) != FX_OK) {
+        return err->code;
     }
     erasure->is_done = true;
-    note_place(erasure, edit);
+    note_place(erasure, request->edit);
     if (fx_erasure_put(repository->store, erasure, scope->sign, err) != FX_OK) {
         return fx_err_wrap(
             err, "the keys of \"%s\" are destroyed; erase again to record it", scope->label.text);
     }
     fx_keyring_finish_erasing(scope);
-    if (fx_keyring_edit_save(edit, keyring, err) != FX_OK) {
+    if (fx_keyring_edit_save(request->edit, request->keyring, err) != FX_OK) {
         return fx_err_wrap(err, "erasing scope \"%s\"", scope->label.text);
     }
     *out_erasure = FX_TAKE(erasure);

@@ -29,16 +29,19 @@ FX_MUST_USE fx_code fx_repository_describe_scope(
     fx_erasure **out_erasure,
     fx_err *err);
 
+typedef struct fx_erase_request {
+    const char *url;
+    fx_keyring_edit *edit; /* of the key file */
+    fx_keyring *keyring;   /* that it holds */
+    fx_opener *opener;
+    const char *scope; /* label or id */
+} fx_erase_request;
+
 /*
  * Records that it is about to be done, destroys the scope's private keys and the id key in the key
- * file that is being edited, and records that it is done. May be called again after a failure on
- * the way: it goes on where it was. errors: as above, those of opening the keys and saving the file
+ * file, and records that it is done. May be called again after a failure on the way: it goes on
+ * where it was. errors: NOT_FOUND, WRONG_KEY (erased already; the repository does not have it),
+ * those of opening the keys, of saving the file and the store's
  */
-FX_MUST_USE fx_code fx_repository_erase_scope(
-    const char *url,
-    fx_keyring_edit *edit,
-    fx_keyring *keyring,
-    fx_opener *opener,
-    const char *which,
-    fx_erasure **out_erasure,
-    fx_err *err);
+FX_MUST_USE fx_code
+fx_repository_erase_scope(const fx_erase_request *request, fx_erasure **out_erasure, fx_err *err);

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/hex.h"
+#include "common/repository/erasure.h"
 #include "common/repository/index.h"
-#include "common/repository/key_object.h"
 #include "common/repository/object.h"
+#include "common/repository/signed.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 
@@ -53,6 +55,43 @@ parse_keyring(fx_bytes bytes)
 }
 
 static void
+end_line(fx_buf *text, const unsigned char *chain, size_t check_bytes)
+{
+    char check[2 * FX_SHA256_BYTES + 1];
+    fx_err err = {0};
+    fx_hex_encode((fx_bytes){chain, check_bytes}, check);
+    FX_ASSERT(fx_buf_append_format(text, &err, " %s\n", check) == FX_OK);
+}
+
+/* Lines without their checks, which no fuzzer finds: they are put there. */
+static void
+parse_chained(fx_bytes bytes)
+{
+    fx_err err = {0};
+    FX_BUF_AUTO text;
+    unsigned char chain[FX_SHA256_BYTES] = {0};
+    const char *at = bytes.data;
+    const char *end = at + bytes.size_bytes;
+    FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();
+    fx_buf_init(&text, FX_KEYRING_MAX_BYTES);
+    while (at < end && text.size_bytes < FX_KEYRING_MAX_BYTES / 2) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t length = (size_t)((stop == NULL ? end : stop) - at);
+        fx_sha256_stream_add(stream, (fx_bytes){chain, sizeof chain});
+        fx_sha256_stream_add(stream, (fx_bytes){at, length});
+        fx_sha256_stream_finish(stream, chain);
+        FX_ASSERT(fx_buf_append(&text, at, length, &err) == FX_OK);
+        end_line(&text, chain, 4);
+        at += stop == NULL ? length : length + 1;
+    }
+    FX_ASSERT(fx_buf_append_text(&text, "end", &err) == FX_OK);
+    end_line(&text, chain, sizeof chain);
+    unsigned char private_key[FX_BOX_KEY_BYTES];
+    parse_keyring(fx_buf_bytes(&text));
+    fx_ignore(fx_identity_parse(fx_buf_bytes(&text), private_key, &err), "any outcome but a crash");
+}
+
+static void
 parse_identity(fx_bytes bytes)
 {
     fx_err err = {0};
@@ -69,6 +108,25 @@ decode_key_object(fx_bytes bytes)
     fx_code code = fx_key_object_decode(bytes, &object, &err);
     FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED);
     FX_ASSERT((code == FX_OK) == (object != NULL));
+}
+
+/* A message with the head, signature and digest around it, so that it is looked at. */
+static void
+decode_signed(fx_bytes message, const char magic[8], const char *use)
+{
+    static const unsigned char sign[FX_SIGN_KEY_BYTES] = {1};
+    fx_err err = {0};
+    FX_BUF_AUTO bytes;
+    FX_AUTO(fx_key_object) object = NULL;
+    FX_AUTO(fx_erasure) erasure = NULL;
+    fx_buf_init(&bytes, message.size_bytes + 1024);
+    FX_ASSERT(fx_signed_begin(&bytes, magic, &err) == FX_OK);
+    FX_ASSERT(fx_buf_append(&bytes, message.data, message.size_bytes, &err) == FX_OK);
+    FX_ASSERT(fx_signed_finish(&bytes, use, sign, &err) == FX_OK);
+    fx_code code = fx_key_object_decode(fx_buf_bytes(&bytes), &object, &err);
+    FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED);
+    code = fx_erasure_decode(fx_buf_bytes(&bytes), &erasure, &err);
+    FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED);
 }
 
 static void
@@ -89,7 +147,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         return 0;
     }
     fx_bytes bytes = {data + 1, size_bytes - 1};
-    switch (data[0] % 6) {
+    switch (data[0] % 9) {
     case 0:
         parse_object(bytes);
         break;
@@ -104,6 +162,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         break;
     case 4:
         decode_key_object(bytes);
+        break;
+    case 5:
+        parse_chained(bytes);
+        break;
+    case 6:
+        decode_signed(bytes, "FXKEYOBJ", "fortress key object 1");
+        break;
+    case 7:
+        decode_signed(bytes, "FXERASED", "fortress erasure 1");
         break;
     default:
         expand(bytes);

@@ -378,11 +378,18 @@ an_erasure_that_was_interrupted_goes_on(void **state)
             FX_AUTO(fx_erasure) erasure = NULL;
             fx_keyring_edit edit;
             assert_int_equal(fx_keyring_edit_begin(path, &edit, &edited, &err), FX_OK);
-            code = fx_repository_erase_scope(
-                attempt == 0 ? cut_url : url, &edit, edited, opener, "two", &erasure, &err);
+            const fx_erase_request request = {
+                .url = attempt == 0 ? cut_url : url,
+                .edit = &edit,
+                .keyring = edited,
+                .opener = opener,
+                .scope = "two",
+            };
+            code = fx_repository_erase_scope(&request, &erasure, &err);
             fx_keyring_edit_end(&edit);
             assert_int_equal(code == FX_OK, erasure != NULL);
             if (code == FX_OK) {
+                assert_non_null(erasure);
                 assert_true(erasure->is_done);
                 assert_int_equal(erasure->holder_count, 1);
                 assert_true(erasure->holders[0].is_destroyed);
