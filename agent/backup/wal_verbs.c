@@ -92,7 +92,10 @@ open_repository(
     fx_repository **out_repository,
     fx_err *err)
 {
-    if (fx_repository_key_load(options->key_file, out_key, err) != FX_OK) {
+    const char *scope =
+        getenv("FORTRESS_SCOPE"); // NOLINT(concurrency-mt-unsafe): one thread so far
+    if (fx_repository_key_load(options->key_file, out_key, err) != FX_OK ||
+        fx_repository_key_select(*out_key, scope, err) != FX_OK) {
         return err->code;
     }
     return fx_repository_open(options->repo, *out_key, out_repository, err);

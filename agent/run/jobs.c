@@ -62,6 +62,7 @@ open_repository(
     }
     FX_AUTO(fx_repository_key) key = NULL;
     if (fx_repository_key_load(where->key_file, &key, err) != FX_OK ||
+        fx_repository_key_select(key, where->scope, err) != FX_OK ||
         fx_repository_open(where->url, key, out_repository, err) != FX_OK) {
         return err->code;
     }

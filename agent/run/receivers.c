@@ -175,7 +175,8 @@ fx_receivers_open(
             continue;
         }
         if (receivers->key == NULL &&
-            fx_repository_key_load(config->repository->key_file, &receivers->key, err) != FX_OK) {
+            (fx_repository_key_load(config->repository->key_file, &receivers->key, err) != FX_OK ||
+             fx_repository_key_select(receivers->key, config->repository->scope, err) != FX_OK)) {
             return err->code;
         }
         if (open_one(receivers, config, i, err) != FX_OK) {

@@ -40,7 +40,10 @@ static const cyaml_schema_value_t coordinator_entry = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, fx_config_coordinator, coordinator_fields)};
 
 static const cyaml_schema_field_t repository_fields[] = {
-    TEXT(fx_config_repository, url), TEXT(fx_config_repository, key_file), CYAML_FIELD_END};
+    TEXT(fx_config_repository, url),
+    TEXT(fx_config_repository, key_file),
+    TEXT_OPTIONAL(fx_config_repository, scope),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t postgres_fields[] = {
     TEXT(fx_config_postgres, bin_dir),

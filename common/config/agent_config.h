@@ -22,6 +22,7 @@ typedef struct fx_config_coordinator {
 typedef struct fx_config_repository {
     char *url;
     char *key_file;
+    char *scope; /* that is written to; NULL: the key file's first */
 } fx_config_repository;
 
 typedef struct fx_config_postgres {

@@ -207,6 +207,9 @@ fx_code
 fx_repository_key_select(fx_repository_key *key, const char *which, fx_err *err)
 {
     size_t found = key->scope_count;
+    if (which == NULL) {
+        return FX_OK;
+    }
     for (size_t i = 0; i < key->scope_count; i++) {
         char hex[FX_SCOPE_ID_TEXT_BYTES];
         fx_scope_id_format(&key->scopes[i].id, hex);

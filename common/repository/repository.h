@@ -35,7 +35,7 @@ FX_MUST_USE fx_code fx_repository_key_create(const char *path, fx_err *err);
  */
 FX_MUST_USE fx_code
 fx_repository_key_load(const char *path, fx_repository_key **out_key, fx_err *err);
-/* Chooses the scope that is written to, by label or id; else it is the first.
+/* Chooses the scope that is written to, by label or id (NULL: leaves it); else it is the first.
  * errors: NOT_FOUND, WRONG_KEY */
 FX_MUST_USE fx_code
 fx_repository_key_select(fx_repository_key *key, const char *which, fx_err *err);
