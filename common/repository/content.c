@@ -2,6 +2,7 @@
 #include "common/repository/chunker.h"
 #include "common/repository/tree.h"
 
+#include <pthread.h>
 #include <string.h>
 
 /*
@@ -12,6 +13,17 @@ enum { CONTENT_WINDOW_BYTES = 64 * 1024, PAGES_WINDOW_BYTES = 128 * 1024 };
 
 /* At 600 KiB each, a file of some 40 TiB. */
 enum { EXTENTS_MAX = 1 << 26 };
+
+enum { JOBS_MAX = 4 }; /* chunks of one file that are stored at once: up to 16 MiB */
+
+/* A chunk that a thread of the pool stores. */
+typedef struct chunk_job {
+    fx_content *content;
+    unsigned char *chunk; /* FX_CHUNK_MAX_BYTES of room */
+    size_t chunk_bytes;
+    size_t extent; /* its number */
+    struct chunk_job *next_free;
+} chunk_job;
 
 struct fx_content {
     fx_writer *writer;
@@ -24,7 +36,14 @@ struct fx_content {
     fx_extent *extents;
     size_t extent_count;
     size_t extent_room;
-    uint64_t size_bytes; /* sum of the extents */
+    uint64_t size_bytes;  /* sum of the extents */
+    fx_pool *pool;        /* NULL: chunks are stored at once */
+    pthread_mutex_t lock; /* with a pool: guards the extents and the next three */
+    pthread_cond_t is_stored;
+    chunk_job jobs[JOBS_MAX];
+    chunk_job *free_jobs;
+    size_t running;
+    fx_err failure; /* the first of this file */
 };
 
 static const unsigned char zeros[PAGES_WINDOW_BYTES];
@@ -38,13 +57,49 @@ fx_content_new(fx_writer *writer)
     FX_ASSERT(content->chunk != NULL);
     content->writer = writer;
     fx_chunker_init(&content->chunker);
+    int result = pthread_mutex_init(&content->lock, NULL);
+    FX_ASSERT(result == 0);
+    result = pthread_cond_init(&content->is_stored, NULL);
+    FX_ASSERT(result == 0);
     return content;
+}
+
+void
+fx_content_use_pool(fx_content *content, fx_pool *pool)
+{
+    FX_ASSERT(content->pool == NULL);
+    content->pool = pool;
+    for (size_t index = 0; index < JOBS_MAX; index++) {
+        chunk_job *job = &content->jobs[index];
+        job->content = content;
+        job->chunk = malloc(FX_CHUNK_MAX_BYTES);
+        FX_ASSERT(job->chunk != NULL);
+        job->next_free = content->free_jobs;
+        content->free_jobs = job;
+    }
+}
+
+/* Until no thread stores a chunk of this file. */
+static void
+await_jobs(fx_content *content)
+{
+    (void)pthread_mutex_lock(&content->lock);
+    while (content->running > 0) {
+        (void)pthread_cond_wait(&content->is_stored, &content->lock);
+    }
+    (void)pthread_mutex_unlock(&content->lock);
 }
 
 void
 fx_content_free(fx_content *content)
 {
     if (content != NULL) {
+        await_jobs(content);
+        for (size_t index = 0; index < JOBS_MAX; index++) {
+            free(content->jobs[index].chunk);
+        }
+        (void)pthread_mutex_destroy(&content->lock);
+        (void)pthread_cond_destroy(&content->is_stored);
         free(content->extents);
         free(content->chunk);
         free(content);
@@ -54,6 +109,8 @@ fx_content_free(fx_content *content)
 void
 fx_content_begin(fx_content *content, fx_cut cut)
 {
+    await_jobs(content); /* of a file that was given up */
+    content->failure = (fx_err){0};
     free(content->extents);
     content->extents = NULL;
     content->extent_count = 0;
@@ -72,7 +129,7 @@ window_size(const fx_content *content)
 }
 
 static fx_code
-add_extent(fx_content *content, const fx_extent *extent, fx_err *err)
+append_extent(fx_content *content, const fx_extent *extent, fx_err *err)
 {
     fx_extent *last =
         content->extents == NULL ? NULL : &content->extents[content->extent_count - 1];
@@ -100,19 +157,92 @@ add_extent(fx_content *content, const fx_extent *extent, fx_err *err)
 }
 
 static fx_code
-end_chunk(fx_content *content, fx_err *err)
+add_extent(fx_content *content, const fx_extent *extent, fx_err *err)
 {
-    if (content->chunk_bytes == 0) {
-        return FX_OK;
-    }
+    (void)pthread_mutex_lock(&content->lock);
+    fx_code code = append_extent(content, extent, err);
+    (void)pthread_mutex_unlock(&content->lock);
+    return code;
+}
+
+static fx_code
+store_chunk(fx_content *content, fx_err *err)
+{
     fx_extent extent = {.size_bytes = content->chunk_bytes};
     fx_bytes bytes = {content->chunk, content->chunk_bytes};
     if (fx_writer_add_chunk(content->writer, FX_CHUNK_DATA, bytes, &extent.chunk, err) != FX_OK) {
         return err->code;
     }
+    return add_extent(content, &extent, err);
+}
+
+/* On a thread of the pool. */
+static void
+run_job(void *ctx)
+{
+    chunk_job *job = ctx;
+    fx_content *content = job->content;
+    fx_err err = {0};
+    fx_chunk_id id;
+    fx_bytes bytes = {job->chunk, job->chunk_bytes};
+    fx_code code = fx_writer_add_chunk(content->writer, FX_CHUNK_DATA, bytes, &id, &err);
+    (void)pthread_mutex_lock(&content->lock);
+    if (code == FX_OK) {
+        content->extents[job->extent].chunk = id;
+    } else if (content->failure.code == FX_OK) {
+        content->failure = err;
+    }
+    job->next_free = content->free_jobs;
+    content->free_jobs = job;
+    content->running--;
+    (void)pthread_cond_signal(&content->is_stored);
+    (void)pthread_mutex_unlock(&content->lock);
+}
+
+/* Leaves the chunk to the pool: its extent gets the id later. */
+static fx_code
+hand_over(fx_content *content, fx_err *err)
+{
+    fx_extent extent = {.size_bytes = content->chunk_bytes};
+    (void)pthread_mutex_lock(&content->lock);
+    while (content->free_jobs == NULL) {
+        (void)pthread_cond_wait(&content->is_stored, &content->lock);
+    }
+    fx_code code = content->failure.code;
+    if (code != FX_OK) {
+        *err = content->failure;
+    } else {
+        code = append_extent(content, &extent, err);
+    }
+    chunk_job *job = content->free_jobs;
+    if (code == FX_OK) {
+        content->free_jobs = job->next_free;
+        content->running++;
+        job->extent = content->extent_count - 1;
+    }
+    (void)pthread_mutex_unlock(&content->lock);
+    if (code == FX_OK) {
+        unsigned char *room = job->chunk;
+        job->chunk = content->chunk;
+        job->chunk_bytes = content->chunk_bytes;
+        content->chunk = room;
+        fx_pool_submit(content->pool, run_job, job);
+    }
+    return code;
+}
+
+static fx_code
+end_chunk(fx_content *content, bool is_last, fx_err *err)
+{
+    if (content->chunk_bytes == 0) {
+        return FX_OK;
+    }
+    /* The last one of a file would only be waited for. */
+    fx_code code =
+        content->pool == NULL || is_last ? store_chunk(content, err) : hand_over(content, err);
     content->chunk_bytes = 0;
     fx_chunker_reset(&content->chunker);
-    return add_extent(content, &extent, err);
+    return code;
 }
 
 static fx_code
@@ -131,7 +261,7 @@ add_to_chunk(fx_content *content, fx_bytes bytes, fx_err *err)
         content->chunk_bytes += took_bytes;
         data += took_bytes;
         left_bytes -= took_bytes;
-        if (is_end && end_chunk(content, err) != FX_OK) {
+        if (is_end && end_chunk(content, false, err) != FX_OK) {
             return err->code;
         }
     }
@@ -141,7 +271,7 @@ add_to_chunk(fx_content *content, fx_bytes bytes, fx_err *err)
 static fx_code
 put_hole(fx_content *content, uint64_t size_bytes, fx_err *err)
 {
-    if (end_chunk(content, err) != FX_OK) {
+    if (end_chunk(content, false, err) != FX_OK) {
         return err->code;
     }
     fx_extent hole = {.size_bytes = size_bytes, .is_hole = true};
@@ -223,7 +353,12 @@ fx_content_end(fx_content *content, fx_node *node, fx_err *err)
     if (rest.size_bytes > 0 && put_window(content, rest, err) != FX_OK) {
         return err->code;
     }
-    if (end_chunk(content, err) != FX_OK) {
+    if (end_chunk(content, true, err) != FX_OK) {
+        return err->code;
+    }
+    await_jobs(content);
+    if (content->failure.code != FX_OK) {
+        *err = content->failure;
         return err->code;
     }
     node->extents = FX_TAKE(content->extents);

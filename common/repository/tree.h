@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "common/base/pool.h"
 #include "common/repository/repository.h"
 
 typedef enum fx_node_kind {
@@ -85,6 +86,9 @@ typedef enum fx_cut { FX_CUT_CONTENT, FX_CUT_PAGES } fx_cut; /* PAGES: fixed 128
 /* Takes the bytes of one file after another; runs of zeros, 64 KiB and longer, become holes. */
 typedef struct fx_content fx_content;
 fx_content *fx_content_new(fx_writer *writer);
+/* Chunks are then stored on the pool's threads, a few at a time; the pool must outlive it. For one
+ * stream of files: whoever reads several files at once has a content for each instead. */
+void fx_content_use_pool(fx_content *content, fx_pool *pool);
 void fx_content_free(fx_content *content);
 FX_DEFINE_AUTO(fx_content);
 void fx_content_begin(fx_content *content, fx_cut cut);

@@ -17,6 +17,7 @@ enum {
     CHECKPOINT_MAX_MS = 3600000, /* a spread checkpoint of a busy server takes long */
     MANIFEST_MAX_BYTES = 1024 * 1024 * 1024,
     PATH_BYTES = 320,
+    CHUNKS_WAITING_MAX = 8,
     OLDEST_VERSION = 150000,
 };
 
@@ -358,7 +359,10 @@ fx_base_backup_take(
         return fx_err_wrap(err, "opening a replication connection for a base backup");
     }
     FX_AUTO(fx_tree_builder) builder = fx_tree_builder_new();
+    /* One stream of bytes: its chunks are compressed and encrypted by several threads. */
+    FX_AUTO(fx_pool) pool = fx_pool_new(fx_pool_cores(), CHUNKS_WAITING_MAX);
     FX_AUTO(fx_content) content = fx_content_new(writer);
+    fx_content_use_pool(content, pool);
     FX_AUTO(fx_file_sums) sums = fx_file_sums_new();
     fx_base_backup backup = {.began = fx_clock_wall()};
     taking at = {

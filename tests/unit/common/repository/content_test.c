@@ -57,12 +57,17 @@ assert_content(const fx_node *node, const unsigned char *expected, size_t size_b
     assert_int_equal(at, size_bytes);
 }
 
+static fx_pool *pool; /* NULL: chunks are stored at once */
+
 static fx_node
 save(const unsigned char *data, size_t size_bytes, size_t step_bytes, fx_cut cut)
 {
     fx_err err = {0};
     fx_node node = {.kind = FX_NODE_FILE};
     FX_AUTO(fx_content) content = fx_content_new(NULL);
+    if (pool != NULL) {
+        fx_content_use_pool(content, pool);
+    }
     fx_content_begin(content, cut);
     for (size_t at = 0; at < size_bytes; at += step_bytes) {
         size_t left_bytes = size_bytes - at;
@@ -89,6 +94,15 @@ content_comes_back_whatever_its_size(void **state)
         assert_content(&node, data, sizes[index]);
         fx_node_deinit(&node);
     }
+}
+
+static void
+several_threads_store_the_same(void **state)
+{
+    pool = fx_pool_new(3, 2);
+    content_comes_back_whatever_its_size(state);
+    fx_pool_free(pool);
+    pool = NULL;
 }
 
 static void
@@ -171,6 +185,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(content_comes_back_whatever_its_size, forget),
+        cmocka_unit_test_teardown(several_threads_store_the_same, forget),
         cmocka_unit_test_teardown(long_runs_of_zeros_are_holes, forget),
         cmocka_unit_test_teardown(given_holes_count_as_zeros, forget),
         cmocka_unit_test_teardown(pages_keep_their_place, forget),

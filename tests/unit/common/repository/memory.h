@@ -4,6 +4,7 @@
 
 #include "common/repository/repository.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ static struct {
     size_t size_bytes;
 } memory_chunks[MEMORY_CHUNKS_MAX];
 static size_t memory_chunk_count;
+static pthread_mutex_t memory_lock = PTHREAD_MUTEX_INITIALIZER;
 
 fx_code
 fx_writer_add_chunk(
@@ -22,6 +24,7 @@ fx_writer_add_chunk(
 {
     (void)writer;
     (void)kind;
+    (void)pthread_mutex_lock(&memory_lock);
     size_t number = 0;
     while (number < memory_chunk_count &&
            (memory_chunks[number].size_bytes != content.size_bytes ||
@@ -29,6 +32,7 @@ fx_writer_add_chunk(
         number++;
     }
     if (number == MEMORY_CHUNKS_MAX) {
+        (void)pthread_mutex_unlock(&memory_lock);
         return fx_fail(err, FX_ERR_LIMIT, "could not store a chunk: too many");
     }
     if (number == memory_chunk_count) {
@@ -38,6 +42,7 @@ fx_writer_add_chunk(
         memory_chunks[number].size_bytes = content.size_bytes;
         memory_chunk_count++;
     }
+    (void)pthread_mutex_unlock(&memory_lock);
     *out_id = (fx_chunk_id){{0}};
     memcpy(out_id->bytes, &number, sizeof number);
     return FX_OK;
