@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,7 @@ typedef struct id_cache {
 
 struct fx_apply {
     bool by_name;
+    pthread_mutex_t lock; /* guards all below */
     bool is_owner_warned;
     const fx_events *events;
     uint32_t *warning_count;
@@ -45,6 +47,8 @@ fx_apply_new(bool numeric_owner, const fx_events *events, uint32_t *warning_coun
     fx_apply *apply = calloc(1, sizeof *apply);
     FX_ASSERT(apply != NULL);
     apply->by_name = !numeric_owner;
+    int result = pthread_mutex_init(&apply->lock, NULL);
+    FX_ASSERT(result == 0);
     apply->events = events;
     apply->warning_count = warning_count;
     return apply;
@@ -64,6 +68,7 @@ fx_apply_free(fx_apply *apply)
     if (apply != NULL) {
         forget(&apply->users);
         forget(&apply->groups);
+        (void)pthread_mutex_destroy(&apply->lock);
         free(apply);
     }
 }
@@ -71,8 +76,10 @@ fx_apply_free(fx_apply *apply)
 void
 fx_apply_warn(fx_apply *apply, const char *path, const char *reason)
 {
+    (void)pthread_mutex_lock(&apply->lock);
     (*apply->warning_count)++;
     fx_events_warn(apply->events, path, reason);
+    (void)pthread_mutex_unlock(&apply->lock);
 }
 
 static void
@@ -99,14 +106,11 @@ look_up(const char *name, uint32_t saved_id, bool is_group)
     return failed != 0 || result == NULL ? saved_id : (uint32_t)found.pw_uid;
 }
 
-/* The same person can have another number on this host. */
+/* With the lock held. */
 static uint32_t
-id_here(fx_apply *apply, const char *name, uint32_t saved_id, bool is_group)
+cached_id(fx_apply *apply, const char *name, uint32_t saved_id, bool is_group)
 {
     id_cache *cache = is_group ? &apply->groups : &apply->users;
-    if (name == NULL || !apply->by_name) {
-        return saved_id;
-    }
     for (size_t index = 0; index < cache->count; index++) {
         if (cache->items[index].saved_id == saved_id &&
             strcmp(cache->items[index].name, name) == 0) {
@@ -122,14 +126,30 @@ id_here(fx_apply *apply, const char *name, uint32_t saved_id, bool is_group)
     return id;
 }
 
+/* The same person can have another number on this host. */
+static uint32_t
+id_here(fx_apply *apply, const char *name, uint32_t saved_id, bool is_group)
+{
+    if (name == NULL || !apply->by_name) {
+        return saved_id;
+    }
+    (void)pthread_mutex_lock(&apply->lock);
+    uint32_t id = cached_id(apply, name, saved_id, is_group);
+    (void)pthread_mutex_unlock(&apply->lock);
+    return id;
+}
+
 /* An ordinary user restores all files as its own: one warning says so for all of them. */
 static void
 owner_refused(fx_apply *apply, const char *path, int sys_errno)
 {
+    (void)pthread_mutex_lock(&apply->lock);
+    bool is_told = apply->is_owner_warned;
+    apply->is_owner_warned = is_told || sys_errno == EPERM;
+    (void)pthread_mutex_unlock(&apply->lock);
     if (sys_errno != EPERM) {
         warn_errno(apply, path, sys_errno, "the owner");
-    } else if (!apply->is_owner_warned) {
-        apply->is_owner_warned = true;
+    } else if (!is_told) {
         fx_apply_warn(
             apply, path, "could not set the owner of this and perhaps others: only root may");
     }
@@ -174,11 +194,15 @@ fx_apply_opened(fx_apply *apply, int fd, const fx_node *node, const char *path)
     uid_t uid = id_here(apply, node->user, node->uid, false);
     gid_t gid = id_here(apply, node->group, node->gid, true);
     mode_t mode = node->mode;
-    if (fchown(fd, uid, gid) != 0) {
+    /* What is right already is not set again: it costs more than to look. */
+    struct stat seen;
+    bool is_seen = fstat(fd, &seen) == 0;
+    if ((!is_seen || seen.st_uid != uid || seen.st_gid != gid) && fchown(fd, uid, gid) != 0) {
         owner_refused(apply, path, errno);
         mode &= ~(mode_t)SET_ID_BITS; /* they would lend the wrong owner's rights */
     }
-    if (fchmod(fd, mode) != 0) {
+    if ((!is_seen || (seen.st_mode & 07777) != mode || (mode & SET_ID_BITS) != 0) &&
+        fchmod(fd, mode) != 0) {
         warn_errno(apply, path, errno, "the mode");
     }
     set_xattrs(apply, (place){.fd = fd}, node, path);

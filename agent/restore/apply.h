@@ -1,4 +1,8 @@
-/* Gives restored files their owners, modes, attributes and times. */
+/*
+ * Gives restored files their owners, modes, attributes and times.
+ *
+ * thread: any, several at once; warnings come one at a time
+ */
 #pragma once
 
 #include "agent/source/source.h"

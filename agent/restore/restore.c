@@ -134,6 +134,7 @@ fill_staging(restoring *work, fx_apply *apply, fx_err *err)
     fx_unpack_request request = {
         .repository = work->repository,
         .folder_fd = work->staging.fd,
+        .is_private = true,
         .apply = apply,
         .events = work->events,
         .total_bytes = work->node == NULL ? work->snapshot->size_bytes : 0,

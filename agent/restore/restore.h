@@ -20,6 +20,7 @@ typedef struct fx_restore_result {
     uint64_t file_count; /* all but folders */
     uint64_t folder_count;
     uint64_t done_bytes; /* of content, holes included */
+    uint64_t kept_bytes; /* of it, what was there already */
     uint32_t warning_count;
 } fx_restore_result;
 

@@ -1,4 +1,7 @@
-/* Writes a stored tree into an empty folder. */
+/*
+ * Writes a stored tree into a folder: the calling thread makes folders and plans, others fetch and
+ * write content, pack by pack and several files at once.
+ */
 #pragma once
 
 #include "agent/restore/apply.h"
@@ -6,7 +9,11 @@
 
 typedef struct fx_unpack_request {
     fx_repository *repository;
-    int folder_fd; /* empty and private: nothing but what we write appears in it */
+    int folder_fd;
+    bool is_private; /* the folder is ours: nothing but what we write appears in it */
+    /* What is there is kept where it is the same already, and replaced where it differs; other
+     * entries stay. Else the folder must be empty. */
+    bool keeps;
     fx_apply *apply;
     const fx_events *events;
     uint64_t total_bytes; /* for progress; 0: not known */

@@ -13,7 +13,8 @@ enum {
     FX_REPOSITORY_ID_BYTES = 16,
     FX_OPEN_PACK_MAX = 64, /* heads and directories kept */
     FX_SEGMENT_MAX = 8,    /* pieces of packs kept */
-    FX_SEGMENT_BYTES = 4 * 1024 * 1024,
+    FX_SEGMENT_FIRST_BYTES = 256 * 1024,
+    FX_SEGMENT_BYTES = 2 * 1024 * 1024,
     FX_SNAPSHOT_OBJECT_MAX_BYTES = 128 * 1024,
     FX_KEY_TEXT_BYTES = FX_STORE_KEY_MAX_BYTES + 1,
 };
@@ -75,6 +76,13 @@ void fx_pack_key(const unsigned char name[FX_ID_BYTES], char out_key[FX_KEY_TEXT
 FX_MUST_USE fx_code fx_repository_need_key(const fx_repository *repository, fx_err *err);
 /* errors: WRONG_KEY when there is no key that reads anything */
 FX_MUST_USE fx_code fx_repository_need_read(const fx_repository *repository, fx_err *err);
+
+/*
+ * Reads a pack's head and directory, and unlocks it if its key is here. errors: as the store's,
+ * DAMAGED. thread: any
+ */
+FX_MUST_USE fx_code fx_repository_load_pack(
+    const fx_repository *repository, uint32_t number, fx_object **out_pack, fx_err *err);
 
 /* Keys of objects, in order. */
 typedef struct fx_key_list {

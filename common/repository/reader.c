@@ -7,7 +7,7 @@
 /* The head, and the last bytes: directory and foot, whose length the number of blobs tells. */
 static fx_code
 read_pack_ends(
-    fx_repository *repository,
+    const fx_repository *repository,
     const fx_index_pack *pack,
     const char *store_key,
     fx_buf *head,
@@ -36,8 +36,9 @@ read_pack_ends(
         err);
 }
 
-static fx_code
-load_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx_err *err)
+fx_code
+fx_repository_load_pack(
+    const fx_repository *repository, uint32_t number, fx_object **out_pack, fx_err *err)
 {
     fx_index_pack pack = fx_index_pack_at(repository->index, number);
     char store_key[FX_KEY_TEXT_BYTES];
@@ -53,12 +54,6 @@ load_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx
         return fx_err_wrap(err, "reading \"%s\"", store_key);
     }
     FX_ASSERT(object != NULL);
-    fx_code code = fx_object_has_key(object, repository->key)
-                       ? fx_object_unlock(object, repository->key, err)
-                       : fx_repository_explain_locked(repository, object, err);
-    if (code != FX_OK) {
-        return fx_err_wrap(err, "reading \"%s\"", store_key);
-    }
     if (object->blob_count != pack.blob_count) {
         return fx_fail(
             err,
@@ -66,7 +61,11 @@ load_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx
             "could not read \"%s\": it holds another number of blobs",
             store_key);
     }
-    *out_object = FX_TAKE(object);
+    if (fx_object_has_key(object, repository->key) &&
+        fx_object_unlock(object, repository->key, err) != FX_OK) {
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    *out_pack = FX_TAKE(object);
     return FX_OK;
 }
 
@@ -87,13 +86,18 @@ open_pack(fx_repository *repository, uint32_t number, fx_object **out_object, fx
             oldest = one;
         }
     }
-    fx_object *object = NULL;
-    if (load_pack(repository, number, &object, err) != FX_OK) {
+    FX_AUTO(fx_object) object = NULL;
+    if (fx_repository_load_pack(repository, number, &object, err) != FX_OK) {
         return err->code;
     }
+    FX_ASSERT(object != NULL);
+    if (object->aead == NULL) {
+        return fx_repository_explain_locked(repository, object, err);
+    }
     fx_object_free(oldest->object);
-    *oldest = (fx_open_pack){.pack = number, .used_at = ++repository->use_count, .object = object};
-    *out_object = object;
+    *oldest = (fx_open_pack){
+        .pack = number, .used_at = ++repository->use_count, .object = FX_TAKE(object)};
+    *out_object = oldest->object;
     return FX_OK;
 }
 
@@ -102,6 +106,23 @@ covers(const fx_segment *segment, uint32_t pack, const fx_blob *blob)
 {
     return segment->used_at != 0 && segment->pack == pack && segment->offset <= blob->offset &&
            blob->offset + blob->stored_bytes <= segment->offset + segment->bytes.size_bytes;
+}
+
+/* The more, the longer reading has gone on where it ended: trees lie between files' content. */
+static uint64_t
+size_ahead(const fx_repository *repository, uint32_t number, const fx_blob *blob)
+{
+    uint64_t size_bytes = FX_SEGMENT_FIRST_BYTES;
+    for (size_t i = 0; i < FX_SEGMENT_MAX; i++) {
+        const fx_segment *one = &repository->segments[i];
+        uint64_t end = one->offset + one->bytes.size_bytes;
+        if (one->used_at != 0 && one->pack == number && blob->offset <= end &&
+            end <= blob->offset + blob->stored_bytes) {
+            size_bytes = 2 * one->bytes.size_bytes;
+        }
+    }
+    size_bytes = size_bytes < FX_SEGMENT_BYTES ? size_bytes : FX_SEGMENT_BYTES;
+    return blob->stored_bytes > size_bytes ? blob->stored_bytes : size_bytes;
 }
 
 /*
@@ -126,8 +147,7 @@ stored_bytes_of(
     if (found == NULL) {
         char store_key[FX_KEY_TEXT_BYTES];
         fx_pack_key(fx_index_pack_at(repository->index, number).name, store_key);
-        uint64_t want_bytes =
-            blob->stored_bytes > FX_SEGMENT_BYTES ? blob->stored_bytes : FX_SEGMENT_BYTES;
+        uint64_t want_bytes = size_ahead(repository, number, blob);
         found = oldest;
         found->used_at = 0;
         fx_buf_clear(&found->bytes);
@@ -240,4 +260,21 @@ fx_repository_read_chunk(
     fx_code code = read_any_copy(repository, id, out_content, err);
     (void)pthread_mutex_unlock(&repository->lock);
     return code;
+}
+
+bool
+fx_repository_is_chunk(fx_repository *repository, const fx_chunk_id *id, fx_bytes content)
+{
+    const fx_repository_key *key = repository->key;
+    bool found = false;
+    for (size_t i = 0; key != NULL && !found && i < key->scope_count; i++) {
+        const fx_scope_keys *scope = &key->scopes[i];
+        if (scope->can_read) {
+            fx_chunk_id computed;
+            FX_AUTO(fx_hmac) hmac = fx_hmac_new(scope->id_key);
+            fx_hmac_sha256(hmac, content, computed.bytes);
+            found = memcmp(computed.bytes, id->bytes, FX_ID_BYTES) == 0;
+        }
+    }
+    return found;
 }

@@ -183,6 +183,9 @@ FX_MUST_USE fx_code fx_repository_snapshot_root(
 FX_MUST_USE fx_code fx_repository_read_chunk(
     fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err);
 
+/* Has the content this id, under a key that is here? thread: any */
+bool fx_repository_is_chunk(fx_repository *repository, const fx_chunk_id *id, fx_bytes content);
+
 /* ---- named streams: closed WAL segments, timeline histories
  * --------------------------------------- */
 
