@@ -77,7 +77,9 @@ fx_store_open(const char *url, fx_store **out_store, fx_err *err)
     store->driver = driver;
     check_driver(driver);
     if (driver->open(store->state, rest, err) != FX_OK) {
-        return fx_err_wrap(err, "opening the store \"%.200s\"", url);
+        /* A password in an address is refused, and not repeated. */
+        const char *shown = strchr(url, '@') == NULL ? url : "…";
+        return fx_err_wrap(err, "opening the store \"%.200s\"", shown);
     }
     unsigned abilities = driver->abilities(store->state);
     FX_ASSERT((abilities & FX_STORE_CAN_APPEND) == 0 || driver->append != NULL);
@@ -104,6 +106,16 @@ is_key_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
            c == '_' || c == '-' || c == '/';
+}
+
+/* A driver may meet refusals on its way to success: those are none of the caller's. */
+static fx_code
+told(fx_code code, const fx_err *why, fx_err *err)
+{
+    if (code != FX_OK) {
+        *err = *why;
+    }
+    return code;
 }
 
 bool
@@ -136,7 +148,8 @@ fx_code
 fx_store_prepare(fx_store *store, fx_err *err)
 {
     FX_ASSERT(store->magic == STORE_MAGIC);
-    return store->driver->prepare(store->state, err);
+    fx_err why = {0};
+    return told(store->driver->prepare(store->state, &why), &why, err);
 }
 
 static fx_code
@@ -162,7 +175,8 @@ fx_store_put(fx_store *store, const char *key, fx_bytes body, fx_mono deadline, 
     if (check_size(key, body, err) != FX_OK) {
         return err->code;
     }
-    return store->driver->put(store->state, key, body, deadline, err);
+    fx_err why = {0};
+    return told(store->driver->put(store->state, key, body, deadline, &why), &why, err);
 }
 
 /* NOLINTBEGIN(readability-function-size): a range and a deadline are what a get is */
@@ -179,7 +193,9 @@ fx_store_get(
     if (check(store, key, err) != FX_OK) {
         return err->code;
     }
-    return store->driver->get(store->state, key, offset, size_bytes, deadline, out, err);
+    fx_err why = {0};
+    return told(
+        store->driver->get(store->state, key, offset, size_bytes, deadline, out, &why), &why, err);
 }
 /* NOLINTEND(readability-function-size) */
 
@@ -190,7 +206,8 @@ fx_store_stat(
     if (check(store, key, err) != FX_OK) {
         return err->code;
     }
-    return store->driver->stat(store->state, key, deadline, out_size_bytes, err);
+    fx_err why = {0};
+    return told(store->driver->stat(store->state, key, deadline, out_size_bytes, &why), &why, err);
 }
 
 fx_code
@@ -204,7 +221,8 @@ fx_store_list(
 {
     FX_ASSERT(store->magic == STORE_MAGIC);
     FX_ASSERT(strlen(prefix) <= FX_STORE_KEY_MAX_BYTES);
-    return store->driver->list(store->state, prefix, deadline, visit, ctx, err);
+    fx_err why = {0};
+    return told(store->driver->list(store->state, prefix, deadline, visit, ctx, &why), &why, err);
 }
 
 fx_code
@@ -213,7 +231,8 @@ fx_store_remove(fx_store *store, const char *key, fx_mono deadline, fx_err *err)
     if (check(store, key, err) != FX_OK) {
         return err->code;
     }
-    return store->driver->remove(store->state, key, deadline, err);
+    fx_err why = {0};
+    return told(store->driver->remove(store->state, key, deadline, &why), &why, err);
 }
 
 bool
@@ -259,7 +278,8 @@ fx_store_append(
             key,
             FX_STORE_OBJECT_MAX_BYTES);
     }
-    return store->driver->append(store->state, key, offset, bytes, deadline, err);
+    fx_err why = {0};
+    return told(store->driver->append(store->state, key, offset, bytes, deadline, &why), &why, err);
 }
 
 fx_code
@@ -275,7 +295,9 @@ fx_store_put_retained(
         check_ability(store, FX_STORE_CAN_RETAIN, "retain an object", err) != FX_OK) {
         return err->code;
     }
-    return store->driver->put_retained(store->state, key, body, retention, deadline, err);
+    fx_err why = {0};
+    return told(
+        store->driver->put_retained(store->state, key, body, retention, deadline, &why), &why, err);
 }
 
 fx_code
@@ -290,7 +312,8 @@ fx_store_retain(
         check_ability(store, FX_STORE_CAN_RETAIN, "retain an object", err) != FX_OK) {
         return err->code;
     }
-    return store->driver->retain(store->state, key, retention, deadline, err);
+    fx_err why = {0};
+    return told(store->driver->retain(store->state, key, retention, deadline, &why), &why, err);
 }
 
 fx_code
@@ -299,8 +322,10 @@ fx_store_examine(
 {
     FX_ASSERT(store->magic == STORE_MAGIC);
     fx_store_examination found = {0};
-    if (fx_store_try(store, deadline, &found, err) != FX_OK ||
-        store->driver->examine(store->state, deadline, &found, err) != FX_OK) {
+    fx_err why = {0}; /* of refusals too, which are no failures here */
+    if (fx_store_try(store, deadline, &found, &why) != FX_OK ||
+        store->driver->examine(store->state, deadline, &found, &why) != FX_OK) {
+        *err = why;
         return err->code;
     }
     *out_examination = found;
