@@ -93,7 +93,30 @@ write_whole(int fd, fx_bytes content)
     return fsync(fd) == 0;
 }
 
-/* A new file beside `path` with the content, durable; `like` gives owner and mode, or NULL. */
+/* Puts zeros where a file's content is and has them reach the disk. */
+static bool
+overwrite(int fd)
+{
+    enum { PIECE_BYTES = 4096 };
+    static const char zeros[PIECE_BYTES];
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        return false;
+    }
+    for (off_t at = 0; at < info.st_size; at += PIECE_BYTES) {
+        off_t left = info.st_size - at;
+        size_t size_bytes = left < PIECE_BYTES ? (size_t)left : (size_t)PIECE_BYTES;
+        if (pwrite(fd, zeros, size_bytes, at) != (ssize_t)size_bytes) {
+            return false;
+        }
+    }
+    return fsync(fd) == 0;
+}
+
+/*
+ * A new file beside `path` with the content, durable; `like` gives owner and mode, or NULL. A
+ * change of a locked file has one name for it, so that the next one finds what a crash left.
+ */
 static fx_code
 write_aside(
     const char *path,
@@ -102,11 +125,12 @@ write_aside(
     char out_temporary[PATH_MAX],
     fx_err *err)
 {
-    int length = snprintf(out_temporary, PATH_MAX, "%s.XXXXXX", path);
+    int length = snprintf(out_temporary, PATH_MAX, "%s.%s", path, like == NULL ? "XXXXXX" : "new");
     if (length < 0 || length >= PATH_MAX) {
         return fx_fail(err, FX_ERR_INVALID, "could not write key file \"%.80s\": too long", path);
     }
-    int fd = mkostemp(out_temporary, O_CLOEXEC); /* mode 0600 */
+    int fd = like == NULL ? mkostemp(out_temporary, O_CLOEXEC) /* mode 0600 */
+                          : open(out_temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         return fx_fail_errno(err, errno, "could not write key file \"%.150s\"", path);
     }
@@ -196,6 +220,27 @@ lock_file(const char *path, int *out_fd, fx_err *err)
     return fx_fail(err, FX_ERR_BUSY, "could not lock key file \"%.150s\": it keeps changing", path);
 }
 
+/* What a change that was killed left: a copy of the keys that nobody knows of. */
+static fx_code
+remove_leftover(const char *path, fx_err *err)
+{
+    char leftover[PATH_MAX];
+    int length = snprintf(leftover, sizeof leftover, "%s.new", path);
+    if (length < 0 || length >= PATH_MAX) {
+        return fx_fail(err, FX_ERR_INVALID, "could not change key file \"%.80s\": too long", path);
+    }
+    int fd = open(leftover, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return errno == ENOENT ? FX_OK
+                               : fx_fail_errno(err, errno, "could not remove \"%.150s\"", leftover);
+    }
+    bool is_gone = overwrite(fd) && unlink(leftover) == 0;
+    fx_code code =
+        is_gone ? FX_OK : fx_fail_errno(err, errno, "could not remove \"%.150s\"", leftover);
+    (void)close(fd);
+    return code;
+}
+
 fx_code
 fx_keyring_edit_begin(
     const char *path, fx_keyring_edit *out_edit, fx_keyring **out_keyring, fx_err *err)
@@ -204,7 +249,7 @@ fx_keyring_edit_begin(
     if (edit.path == NULL) {
         return fx_fail_errno(err, errno, "could not open key file \"%.150s\"", path);
     }
-    if (lock_file(edit.path, &edit.fd, err) != FX_OK ||
+    if (lock_file(edit.path, &edit.fd, err) != FX_OK || remove_leftover(edit.path, err) != FX_OK ||
         fx_keyring_load(edit.path, out_keyring, err) != FX_OK) {
         fx_keyring_edit_end(&edit);
         return err->code;
@@ -221,29 +266,6 @@ fx_keyring_edit_end(fx_keyring_edit *edit)
     }
     free(edit->path);
     *edit = (fx_keyring_edit){.fd = -1};
-}
-
-/* Puts zeros where the old content was and has them reach the disk. */
-static fx_code
-overwrite(const fx_keyring_edit *edit, fx_err *err)
-{
-    enum { PIECE_BYTES = 4096 };
-    static const char zeros[PIECE_BYTES];
-    struct stat info;
-    if (fstat(edit->fd, &info) != 0) {
-        return fx_fail_errno(err, errno, "could not overwrite the old \"%.150s\"", edit->path);
-    }
-    for (off_t at = 0; at < info.st_size; at += PIECE_BYTES) {
-        off_t left = info.st_size - at;
-        size_t size_bytes = left < PIECE_BYTES ? (size_t)left : (size_t)PIECE_BYTES;
-        if (pwrite(edit->fd, zeros, size_bytes, at) != (ssize_t)size_bytes) {
-            return fx_fail_errno(err, errno, "could not overwrite the old \"%.150s\"", edit->path);
-        }
-    }
-    if (fsync(edit->fd) != 0) {
-        return fx_fail_errno(err, errno, "could not overwrite the old \"%.150s\"", edit->path);
-    }
-    return FX_OK;
 }
 
 static fx_code
@@ -287,8 +309,8 @@ replace(fx_keyring_edit *edit, const fx_buf *text, fx_err *err)
         return code;
     }
     fx_code code = fx_file_sync_parent(edit->path, err);
-    if (code == FX_OK) {
-        code = overwrite(edit, err);
+    if (code == FX_OK && !overwrite(edit->fd)) {
+        code = fx_fail_errno(err, errno, "could not overwrite the old \"%.150s\"", edit->path);
     }
     (void)close(edit->fd);
     edit->fd = fd;

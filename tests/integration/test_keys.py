@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 
 import support
 import vault_transit_double
@@ -261,6 +262,33 @@ def test_rotation(folder):
     assert len(events(agent("scope", "list", "--json", *repository.words()), "scope")) == 1
     listed = events(agent("key", "list", "--json", "--key-file", repository.key), "scope")
     assert [each["version"] for each in listed[0]["versions"]] == [1, 2]
+
+
+def test_killed_while_rotating(folder):
+    """Whenever a rotation is killed, the key file is whole, and the next one goes on."""
+    rng = support.seed()
+    repository = Repository(folder)
+    snapshot = repository.backup()
+    for _ in range(15):
+        words = [support.AGENT, "key", "rotate", *repository.words()]
+        with subprocess.Popen(
+            words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            time.sleep(rng.uniform(0, 0.12))  # any instant of it will do
+            process.kill()
+        repository.write(f"{rng.random()}")
+        with open(f"{repository.data}/file", encoding="ascii") as file:
+            written = file.read()
+        assert repository.restored(repository.backup()) == written
+    agent("key", "publish", *repository.words())
+    agent("key", "rotate", *repository.words())
+    left = [name for name in os.listdir(folder) if name.startswith("key")]
+    assert left == ["key"], left
+    assert repository.restored(snapshot) == "first"
+    agent("verify", "--read-data", *repository.words())
+    listed = events(agent("scope", "list", "--json", *repository.words()), "scope")
+    own = events(agent("key", "list", "--json", "--key-file", repository.key), "scope")
+    assert listed[0]["version"] == len(own[0]["versions"])
 
 
 def test_write_only(folder):

@@ -427,7 +427,10 @@ a_changed_keyring_replaces_and_overwrites_the_old_one(void **state)
     assert_int_equal(link(path, path_of("old")), 0); /* another name of the old bytes */
     fx_keyring_edit edit;
     fx_keyring_edit other;
+    fx_bytes leftover = {"keys of a change that was killed", 32};
+    assert_int_equal(fx_file_replace(path_of("ring.new"), leftover, 0600, &err), FX_OK);
     assert_int_equal(fx_keyring_edit_begin(link_path, &edit, &read, &err), FX_OK);
+    assert_int_equal(access(path_of("ring.new"), F_OK), -1);
     assert_int_equal(fx_keyring_edit_begin(path, &other, &busy, &err), FX_ERR_BUSY);
     FX_AUTO(fx_opener) opener = fx_opener_new();
     assert_int_equal(fx_keyring_rotate(read, opener, &read->scopes[1], &err), FX_OK);
