@@ -164,7 +164,8 @@ decode_config(const fx_buf *bytes, unsigned char out_id[FX_REPOSITORY_ID_BYTES],
         return fx_fail(
             err,
             FX_ERR_UNSUPPORTED,
-            "could not open the repository: its \"config\" has format version %d, this program knows %d",
+            "could not open the repository: its \"config\" has format version %d, this program "
+            "knows %d",
             bytes->data[8],
             FX_OBJECT_VERSION);
     }

@@ -13,15 +13,23 @@ typedef struct fault_store {
     uint64_t number;
     atomic_uint_least64_t changes;
     atomic_uint_least64_t calls;
+    atomic_uint_least64_t got_bytes;
 } fault_store;
 
 /* Of the store that was closed last: a test opens one at a time. */
 static atomic_uint_least64_t last_changes;
+static atomic_uint_least64_t last_got_bytes;
 
 uint64_t
 fx_store_fault_changes(void)
 {
     return atomic_load(&last_changes);
+}
+
+uint64_t
+fx_store_fault_got_bytes(void)
+{
+    return atomic_load(&last_got_bytes);
 }
 
 static fx_code
@@ -52,6 +60,7 @@ fault_close(void *state)
 {
     fault_store *fault = state;
     atomic_store(&last_changes, atomic_load(&fault->changes));
+    atomic_store(&last_got_bytes, atomic_load(&fault->got_bytes));
     fx_store_free(fault->inner);
 }
 
@@ -136,7 +145,10 @@ fault_get(
     if (look(fault, err) != FX_OK) {
         return err->code;
     }
-    return fx_store_get(fault->inner, key, offset, size_bytes, deadline, out, err);
+    size_t before_bytes = out->size_bytes;
+    fx_code code = fx_store_get(fault->inner, key, offset, size_bytes, deadline, out, err);
+    (void)atomic_fetch_add(&fault->got_bytes, out->size_bytes - before_bytes);
+    return code;
 }
 /* NOLINTEND(readability-function-size) */
 

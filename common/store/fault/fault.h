@@ -13,3 +13,6 @@
 /* Calls that change something since the store was opened with this URL's KIND; to place the next
  * fault. */
 uint64_t fx_store_fault_changes(void);
+
+/* What was read through it, in bytes. */
+uint64_t fx_store_fault_got_bytes(void);
