@@ -1,8 +1,13 @@
 #include "agent/restore/restore.h"
 
 #include "agent/restore/staging.h"
+#include "agent/restore/survey.h"
 #include "agent/restore/unpack.h"
+#include "common/base/hex.h"
+#include "common/crypto/digest.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -129,12 +134,13 @@ settle(restoring *work, fx_err *err)
 }
 
 static fx_code
-fill_staging(restoring *work, fx_apply *apply, fx_err *err)
+fill(restoring *work, int folder_fd, fx_apply *apply, fx_err *err)
 {
     fx_unpack_request request = {
         .repository = work->repository,
-        .folder_fd = work->staging.fd,
-        .is_private = true,
+        .folder_fd = folder_fd,
+        .is_private = !work->options->in_place,
+        .keeps = work->options->in_place || work->staging.is_resumed,
         .apply = apply,
         .events = work->events,
         .total_bytes = work->node == NULL ? work->snapshot->size_bytes : 0,
@@ -151,7 +157,7 @@ restore_staged(restoring *work, fx_err *err)
 {
     FX_AUTO(fx_apply)
     apply = fx_apply_new(work->options->numeric_owner, work->events, &work->result.warning_count);
-    if (fill_staging(work, apply, err) != FX_OK) {
+    if (fill(work, work->staging.fd, apply, err) != FX_OK) {
         return err->code;
     }
     apply_top(work, apply);
@@ -159,6 +165,114 @@ restore_staged(restoring *work, fx_err *err)
         return err->code;
     }
     return fx_staging_place(&work->staging, err);
+}
+
+enum { LABEL_BYTES = 6 };
+
+/* Names a restore: the same snapshot and path. */
+static void
+label_of(const restoring *work, char out_label[2 * LABEL_BYTES + 1])
+{
+    const char *path = work->options->path == NULL ? "" : work->options->path;
+    const char *id = work->snapshot->id;
+    unsigned char digest[FX_SHA256_BYTES];
+    FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();
+    fx_sha256_stream_add(stream, (fx_bytes){id, strlen(id) + 1});
+    fx_sha256_stream_add(stream, (fx_bytes){path, strlen(path)});
+    fx_sha256_stream_finish(stream, digest);
+    fx_hex_encode((fx_bytes){digest, LABEL_BYTES}, out_label);
+}
+
+/* Is it worth trying again? */
+static bool
+may_pass(const fx_err *err)
+{
+    return err->code == FX_ERR_CANCELLED || err->outcome != FX_CLASS_PERMANENT;
+}
+
+static fx_code
+restore_beside(restoring *work, fx_err *err)
+{
+    char label[2 * LABEL_BYTES + 1];
+    label_of(work, label);
+    if (fx_staging_open(work->options->target, label, &work->staging, err) != FX_OK) {
+        return err->code;
+    }
+    fx_code code = restore_staged(work, err);
+    if (code != FX_OK && may_pass(err)) {
+        fx_staging_leave(&work->staging);
+        return fx_err_wrap(
+            err,
+            "the same restore goes on with what is in \"%.150s\"; remove that to begin anew",
+            work->staging.path);
+    }
+    fx_staging_close(&work->staging);
+    return code;
+}
+
+/* What is made ready for use by a driver is never half old, half new. */
+static fx_code
+check_in_place(const restoring *work, fx_err *err)
+{
+    const fx_source_driver *driver = NULL;
+    if (work->options->path != NULL) {
+        return FX_OK;
+    }
+    if (fx_source_find(work->snapshot->kind, &driver, err) != FX_OK) {
+        return err->code;
+    }
+    if ((driver->abilities & FX_SOURCE_SETTLES) != 0) {
+        return fx_fail(
+            err,
+            FX_ERR_UNSUPPORTED,
+            "could not restore in place: a snapshot of kind %.31s needs a folder of its own",
+            work->snapshot->kind);
+    }
+    return FX_OK;
+}
+
+static fx_code
+restore_in_place(restoring *work, fx_err *err)
+{
+    const char *target = work->options->target;
+    if (check_in_place(work, err) != FX_OK) {
+        return err->code;
+    }
+    int fd = open(target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return fx_fail_errno(err, errno, "could not open the folder \"%.150s\"", target);
+    }
+    FX_AUTO(fx_apply)
+    apply = fx_apply_new(work->options->numeric_owner, work->events, &work->result.warning_count);
+    fx_code code = fill(work, fd, apply, err);
+    if (code == FX_OK && work->node != NULL && work->node->kind == FX_NODE_FOLDER) {
+        fx_apply_opened(apply, fd, work->node, target);
+    }
+    if (code == FX_OK && syncfs(fd) != 0) {
+        code = fx_fail_errno(err, errno, "could not sync \"%.150s\"", target);
+    }
+    (void)close(fd);
+    return code;
+}
+
+static fx_code
+survey(restoring *work, fx_err *err)
+{
+    char label[2 * LABEL_BYTES + 1];
+    label_of(work, label);
+    if (!work->options->in_place && fx_staging_check(work->options->target, label, err) != FX_OK) {
+        return err->code;
+    }
+    if (work->options->in_place && check_in_place(work, err) != FX_OK) {
+        return err->code;
+    }
+    if (work->node != NULL && work->node->kind != FX_NODE_FOLDER) {
+        work->result.file_count = 1;
+        work->result.done_bytes = work->node->size_bytes;
+        return FX_OK;
+    }
+    const fx_chunk_id *root = work->node == NULL ? &work->root : &work->node->subtree;
+    return fx_survey_tree(work->repository, root, work->events, &work->result, err);
 }
 
 fx_code
@@ -181,10 +295,10 @@ fx_restore(
         code = find_path(&work, options->path, err);
     }
     if (code == FX_OK) {
-        code = fx_staging_open(options->target, &work.staging, err);
-        if (code == FX_OK) {
-            code = restore_staged(&work, err);
-            fx_staging_close(&work.staging);
+        if (options->dry_run) {
+            code = survey(&work, err);
+        } else {
+            code = options->in_place ? restore_in_place(&work, err) : restore_beside(&work, err);
         }
         if (code != FX_OK) {
             code = fx_err_wrap(err, "restoring to \"%.150s\"", options->target);

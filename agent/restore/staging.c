@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -130,9 +131,15 @@ remove_content(int root_fd)
 /* The absolute path of the target; the folder around it is made if it is not there, and resolved.
  */
 static fx_code
-join_target(const char *around, const char *base, fx_staging *staging, char *parent, fx_err *err)
+join_target(
+    const char *around,
+    const char *base,
+    bool makes,
+    fx_staging *staging,
+    char *parent,
+    fx_err *err)
 {
-    if (strcmp(around, "/") != 0 && fx_file_make_folder(around, 0755, err) != FX_OK) {
+    if (makes && strcmp(around, "/") != 0 && fx_file_make_folder(around, 0755, err) != FX_OK) {
         return err->code;
     }
     char *resolved = realpath(around, NULL);
@@ -155,7 +162,8 @@ join_target(const char *around, const char *base, fx_staging *staging, char *par
 
 /* Splits off the last name. */
 static fx_code
-resolve_target(const char *target, fx_staging *staging, char parent[PATH_MAX], fx_err *err)
+resolve_target(
+    const char *target, bool makes, fx_staging *staging, char parent[PATH_MAX], fx_err *err)
 {
     char text[PATH_MAX];
     size_t length = strlen(target);
@@ -179,14 +187,19 @@ resolve_target(const char *target, fx_staging *staging, char parent[PATH_MAX], f
         *slash = '\0';
         around = slash == text ? "/" : text;
     }
-    return join_target(around, base, staging, parent, err);
+    return join_target(around, base, makes, staging, parent, err);
 }
 
+enum { PREFIX_ROOM_BYTES = 64 };
+
+static const char staging_word[] = "fortress-restore-";
+
 static fx_code
-look_at_target(fx_staging *staging, const char *parent, fx_err *err)
+look_at_target(fx_staging *staging, const char *parent, const char *label, fx_err *err)
 {
     struct stat info;
     struct stat around;
+    char own_name[PREFIX_ROOM_BYTES + NAME_MAX];
     if (lstat(staging->target, &info) != 0) {
         return errno == ENOENT
                    ? FX_OK
@@ -200,7 +213,8 @@ look_at_target(fx_staging *staging, const char *parent, fx_err *err)
             staging->target,
             S_ISLNK(info.st_mode) ? "a symbolic link" : "no folder");
     }
-    if (check_empty(staging->target, NULL, err) != FX_OK) {
+    (void)snprintf(own_name, sizeof own_name, ".%s%.32s", staging_word, label);
+    if (check_empty(staging->target, own_name, err) != FX_OK) {
         return err->code;
     }
     staging->had_target = true;
@@ -212,22 +226,30 @@ look_at_target(fx_staging *staging, const char *parent, fx_err *err)
     return FX_OK;
 }
 
+/* `label` "XXXXXX": for mkdtemp(). */
 static fx_code
-name_staging(fx_staging *staging, const char *parent, fx_err *err)
+name_staging(fx_staging *staging, const char *parent, const char *label, fx_err *err)
 {
     const char *base = strrchr(staging->target, '/') + 1;
     int written = 0;
     if (staging->is_inside) {
         written = snprintf(
-            staging->path, sizeof staging->path, "%s/.fortress-restore-XXXXXX", staging->target);
+            staging->path,
+            sizeof staging->path,
+            "%s/.%s%.32s",
+            staging->target,
+            staging_word,
+            label);
     } else {
         written = snprintf(
             staging->path,
             sizeof staging->path,
-            "%s/.%.*s.fortress-restore-XXXXXX",
+            "%s/.%.*s.%s%.32s",
             strcmp(parent, "/") == 0 ? "" : parent,
             BASE_SHOWN_BYTES,
-            base);
+            base,
+            staging_word,
+            label);
     }
     if (written < 0 || (size_t)written >= sizeof staging->path) {
         return fx_fail(err, FX_ERR_LIMIT, "could not restore: the target's path is too long");
@@ -235,31 +257,121 @@ name_staging(fx_staging *staging, const char *parent, fx_err *err)
     return FX_OK;
 }
 
+/* Private, and nobody else's: what is in it was put there by us, whatever it is now. */
+static bool
+is_ours(const fx_staging *staging)
+{
+    struct stat info;
+    struct stat named;
+    return fstat(staging->fd, &info) == 0 && info.st_uid == geteuid() &&
+           (info.st_mode & 07777) == 0700 && lstat(staging->path, &named) == 0 &&
+           named.st_ino == info.st_ino && named.st_dev == info.st_dev;
+}
+
+static fx_code
+open_staging(fx_staging *staging, fx_err *err)
+{
+    staging->fd = open(staging->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return staging->fd >= 0 ? FX_OK
+                            : fx_fail_errno(err, errno, "could not open \"%.150s\"", staging->path);
+}
+
+/* One restore at a time: the lock ends with the process. */
+static fx_code
+lock_staging(const fx_staging *staging, fx_err *err)
+{
+    if (flock(staging->fd, LOCK_EX | LOCK_NB) == 0) {
+        return FX_OK;
+    }
+    if (errno != EWOULDBLOCK) {
+        return fx_fail_errno(err, errno, "could not lock \"%.150s\"", staging->path);
+    }
+    return fx_fail(
+        err,
+        FX_ERR_BUSY,
+        "could not restore to \"%.120s\": the same restore is under way in another process",
+        staging->target);
+}
+
+/* The folder that a restore was broken off in; false: there is none that can be used. */
+static bool
+take_up(fx_staging *staging, fx_err *err)
+{
+    fx_err ignored = {0};
+    if (open_staging(staging, &ignored) != FX_OK) {
+        return false;
+    }
+    if (lock_staging(staging, err) == FX_OK && is_ours(staging)) {
+        staging->is_resumed = true;
+        return true;
+    }
+    (void)close(staging->fd);
+    staging->fd = -1;
+    return false;
+}
+
+static fx_code
+make_staging(fx_staging *staging, const char *parent, const char *label, fx_err *err)
+{
+    if (name_staging(staging, parent, label, err) != FX_OK) {
+        return err->code;
+    }
+    if (mkdir(staging->path, 0700) != 0) {
+        if (errno != EEXIST) {
+            return fx_fail_errno(err, errno, "could not create \"%.150s\"", staging->path);
+        }
+        if (take_up(staging, err)) {
+            return FX_OK;
+        }
+        if (err->code != FX_OK || name_staging(staging, parent, "XXXXXX", err) != FX_OK) {
+            return err->code;
+        }
+        if (mkdtemp(staging->path) == NULL) { /* somebody else has the name */
+            return fx_fail_errno(err, errno, "could not create \"%.150s\"", staging->path);
+        }
+    }
+    if (open_staging(staging, err) != FX_OK) {
+        (void)rmdir(staging->path);
+        return err->code;
+    }
+    /* What is made here must not inherit lists of access from the folder around it. */
+    (void)fremovexattr(staging->fd, "system.posix_acl_default");
+    (void)fremovexattr(staging->fd, "system.posix_acl_access");
+    (void)fchmod(staging->fd, 0700);
+    if (lock_staging(staging, err) != FX_OK) {
+        (void)close(staging->fd);
+        return err->code;
+    }
+    return FX_OK;
+}
+
 fx_code
-fx_staging_open(const char *target, fx_staging *out_staging, fx_err *err)
+fx_staging_open(const char *target, const char *label, fx_staging *out_staging, fx_err *err)
 {
     fx_staging staging = {.fd = -1};
     char parent[PATH_MAX];
-    if (resolve_target(target, &staging, parent, err) != FX_OK ||
-        look_at_target(&staging, parent, err) != FX_OK ||
-        name_staging(&staging, parent, err) != FX_OK) {
+    if (resolve_target(target, true, &staging, parent, err) != FX_OK ||
+        look_at_target(&staging, parent, label, err) != FX_OK ||
+        make_staging(&staging, parent, label, err) != FX_OK) {
         return err->code;
     }
-    if (mkdtemp(staging.path) == NULL) {
-        return fx_fail_errno(err, errno, "could not create \"%.150s\"", staging.path);
-    }
-    staging.fd = open(staging.path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (staging.fd < 0) {
-        fx_code code = fx_fail_errno(err, errno, "could not open \"%.150s\"", staging.path);
-        (void)rmdir(staging.path);
-        return code;
-    }
-    /* What is made here must not inherit lists of access from the folder around it. */
-    (void)fremovexattr(staging.fd, "system.posix_acl_default");
-    (void)fremovexattr(staging.fd, "system.posix_acl_access");
-    (void)fchmod(staging.fd, 0700);
     *out_staging = staging;
     return FX_OK;
+}
+
+fx_code
+fx_staging_check(const char *target, const char *label, fx_err *err)
+{
+    fx_staging staging = {.fd = -1};
+    char parent[PATH_MAX];
+    fx_code code = resolve_target(target, false, &staging, parent, err);
+    if (code == FX_OK) {
+        code = look_at_target(&staging, parent, label, err);
+    } else if (code == FX_ERR_NOT_FOUND) {
+        code = FX_OK; /* not even the folder around it is there: it will be made */
+        *err = (fx_err){0};
+    }
+    return code;
 }
 
 /* ---- into place
@@ -341,4 +453,13 @@ fx_staging_close(fx_staging *staging)
     (void)close(staging->fd);
     (void)rmdir(staging->path);
     staging->fd = -1;
+}
+
+void
+fx_staging_leave(fx_staging *staging)
+{
+    if (staging->fd >= 0) {
+        (void)close(staging->fd);
+        staging->fd = -1;
+    }
 }

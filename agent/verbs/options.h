@@ -25,6 +25,7 @@ typedef struct fx_options {
     bool is_json;
     bool is_forced;
     bool numeric_owner;
+    bool in_place;
     bool read_data;
     bool write_only;
     bool is_confirmed;

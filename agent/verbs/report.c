@@ -72,9 +72,30 @@ fx_report_event(fx_report *report, const char *name, fx_json *event)
     fx_json_free(event);
 }
 
-static void
-show_line(fx_report *report, const fx_progress *progress)
+/* What a person and a program like to know besides: bytes a second so far, seconds to go. */
+typedef struct pace {
+    uint64_t bytes_per_s;
+    int64_t left_s; /* -1: not known */
+} pace;
+
+static pace
+pace_of(const fx_report *report, const fx_progress *progress, fx_mono now)
 {
+    int64_t took_ms = fx_dur_ms(fx_mono_since(now, report->began));
+    uint64_t bytes_per_s = took_ms > 0 ? progress->done_bytes * 1000 / (uint64_t)took_ms : 0;
+    bool is_known = bytes_per_s > 0 && progress->total_bytes >= progress->done_bytes &&
+                    progress->total_bytes > 0;
+    return (pace){
+        .bytes_per_s = bytes_per_s,
+        .left_s =
+            is_known ? (int64_t)((progress->total_bytes - progress->done_bytes) / bytes_per_s) : -1,
+    };
+}
+
+static void
+show_line(fx_report *report, const fx_progress *progress, fx_mono now)
+{
+    pace at = pace_of(report, progress, now);
     char done[FX_SIZE_TEXT_BYTES];
     fx_size_format(progress->done_bytes, done);
     (void)fprintf(stderr, "\r\033[K%llu files, %s", (unsigned long long)progress->file_count, done);
@@ -82,6 +103,12 @@ show_line(fx_report *report, const fx_progress *progress)
         char total[FX_SIZE_TEXT_BYTES];
         fx_size_format(progress->total_bytes, total);
         (void)fprintf(stderr, " of %s", total);
+    }
+    fx_size_format(at.bytes_per_s, done);
+    (void)fprintf(stderr, ", %s/s", done);
+    if (at.left_s >= 0) {
+        (void)fprintf(
+            stderr, ", %lld:%02lld left", (long long)at.left_s / 60, (long long)at.left_s % 60);
     }
     (void)fflush(stderr);
     report->has_line = true;
@@ -101,7 +128,7 @@ on_progress(void *ctx, const fx_progress *progress)
     }
     report->last = now;
     if (!report->is_json) {
-        show_line(report, progress);
+        show_line(report, progress, now);
         return;
     }
     fx_json *event = fx_json_object();
@@ -109,6 +136,11 @@ on_progress(void *ctx, const fx_progress *progress)
     fx_json_set_int(event, "done_bytes", (int64_t)progress->done_bytes);
     fx_json_set_int(event, "reused_bytes", (int64_t)progress->reused_bytes);
     fx_json_set_int(event, "total_bytes", (int64_t)progress->total_bytes);
+    pace at = pace_of(report, progress, now);
+    fx_json_set_int(event, "bytes_per_s", (int64_t)at.bytes_per_s);
+    if (at.left_s >= 0) {
+        fx_json_set_int(event, "left_s", at.left_s);
+    }
     fx_report_event(report, "progress", event);
 }
 
@@ -138,6 +170,7 @@ fx_report_init(fx_report *report, bool is_json)
     *report = (fx_report){
         .is_json = is_json,
         .is_terminal = isatty(STDERR_FILENO) == 1,
+        .began = fx_clock_mono(),
         .last = fx_clock_mono(),
         .events = {.progress = on_progress, .warning = on_warning, .cancel = &is_cancelled},
     };

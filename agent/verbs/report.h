@@ -10,6 +10,7 @@ typedef struct fx_report {
     bool is_json;
     bool is_terminal; /* a progress line is drawn */
     bool has_line;
+    fx_mono began;
     fx_mono last; /* when progress was last shown */
     uint32_t warning_count;
     fx_events events; /* to give to the operation; cancelled by SIGINT and SIGTERM */

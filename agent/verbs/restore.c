@@ -13,7 +13,8 @@ static const fx_usage usage = {
     .text =
         "Usage: fortress-agent restore SNAPSHOT|latest --target DIR [OPTION…]\n"
         "Restores a snapshot into a folder that is empty or not there yet. Nothing appears in it\n"
-        "before all is complete and checked, and nothing that is there is changed.\n"
+        "before all is complete and checked, and nothing that is there is changed. A restore that\n"
+        "was broken off goes on where it was when the same one is started again.\n"
         "\n"
         "  SNAPSHOT         its id, or the first 8 or more digits of it\n"
         "  --target DIR     where to; a folder's path in the snapshot is kept below it\n"
@@ -23,10 +24,13 @@ static const fx_usage usage = {
         "  --source NAME    with latest: of this source, \"files:app-data\" or \"app-data\"\n"
         "  --host NAME      with latest: of this host\n"
         "  --numeric-owner  owners by number, not by name\n"
+        "  --in-place       into a folder that has something in it: only what differs is written,\n"
+        "                   and what the snapshot does not have stays\n"
+        "  --dry-run        only say what would be restored\n"
         "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"
         "  --key-file FILE  the repository's key; or FORTRESS_KEY_FILE\n"
         "  --json           events as JSON, one a line\n",
-    .accepts = "target path time source host numeric-owner ",
+    .accepts = "target path time source host numeric-owner in-place dry-run ",
     .rest_min = 1,
     .rest_max = 1,
 };
@@ -161,6 +165,8 @@ restore(
             .target = options->target,
             .path = options->path,
             .numeric_owner = options->numeric_owner,
+            .in_place = options->in_place,
+            .dry_run = options->dry_run,
             .target_time = options->time,
             .url = options->repo,
             .key_file = options->key_file,
@@ -179,12 +185,18 @@ print_result(
     char size[FX_SIZE_TEXT_BYTES];
     fx_size_format(result->done_bytes, size);
     (void)printf(
-        "Restored %.12s of %s to %s: %llu files, %s\n",
+        "%s %.12s of %s to %s: %llu files, %s",
+        options->dry_run ? "Would restore" : "Restored",
         snapshot->id,
         snapshot->source,
         options->target,
         (unsigned long long)result->file_count,
         size);
+    if (result->kept_bytes > 0) {
+        fx_size_format(result->kept_bytes, size);
+        (void)printf(" (%s of it was there)", size);
+    }
+    (void)putchar('\n');
 }
 
 int
@@ -211,6 +223,8 @@ fx_verb_restore(int argc, char **argv)
     fx_json_set_text(summary, "target", options.target);
     fx_json_set_int(summary, "file_count", (int64_t)result.file_count);
     fx_json_set_int(summary, "done_bytes", (int64_t)result.done_bytes);
+    fx_json_set_int(summary, "kept_bytes", (int64_t)result.kept_bytes);
+    fx_json_set_bool(summary, "dry_run", options.dry_run);
     fx_json_set(summary, "snapshot", fx_snapshot_json(&snapshot));
     status = fx_report_end(&report, NULL, summary);
     if (!options.is_json) {

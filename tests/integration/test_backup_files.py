@@ -363,4 +363,5 @@ def main():
             print("ok", getattr(test, "__name__", number), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

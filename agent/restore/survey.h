@@ -1,0 +1,13 @@
+/* Walks a stored tree without restoring it, to tell what it would take. */
+#pragma once
+
+#include "agent/restore/restore.h"
+#include "common/repository/tree.h"
+
+/* Counts files, folders and bytes. errors: DAMAGED, WRONG_KEY, CANCELLED, LIMIT, the store's */
+FX_MUST_USE fx_code fx_survey_tree(
+    fx_repository *repository,
+    const fx_chunk_id *root,
+    const fx_events *events,
+    fx_restore_result *result,
+    fx_err *err);
