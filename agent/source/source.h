@@ -15,9 +15,10 @@ typedef struct fx_progress {
     uint64_t done_bytes;
     uint64_t reused_bytes; /* of done_bytes: known from the parent snapshot, not read again */
     uint64_t total_bytes;  /* 0 when not known */
+    const char *what;      /* is counted in file_count; NULL: files */
 } fx_progress;
 
-/* What a long operation tells, on its own thread. Members may be NULL. */
+/* What a long operation tells: from any of its threads, one call at a time. Members may be NULL. */
 typedef struct fx_events {
     void *ctx;
     void (*progress)(void *ctx, const fx_progress *progress);

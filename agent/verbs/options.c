@@ -58,7 +58,7 @@ static const struct option known[] = {
     {"time", required_argument, NULL, OPTION_TIME},
     {"numeric-owner", no_argument, NULL, OPTION_NUMERIC_OWNER},
     {"in-place", no_argument, NULL, OPTION_IN_PLACE},
-    {"read-data", no_argument, NULL, OPTION_READ_DATA},
+    {"read-data", optional_argument, NULL, OPTION_READ_DATA},
     {"scope", required_argument, NULL, OPTION_SCOPE},
     {"out", required_argument, NULL, OPTION_OUT},
     {"write-only", no_argument, NULL, OPTION_WRITE_ONLY},
@@ -230,6 +230,35 @@ read_length(const char *text, fx_dur *out_length)
     return false;
 }
 
+/* "2/7", "2.5%". */
+static bool
+read_portion(const char *text, fx_options *options)
+{
+    const char *rest = text;
+    unsigned whole = read_count(text, &rest);
+    if (rest == text) {
+        return false;
+    }
+    if (*rest == '/') {
+        const char *second = rest + 1;
+        options->read_part = whole;
+        options->read_part_count = read_count(second, &rest);
+        return rest != second && *rest == '\0' && whole >= 1 && whole <= options->read_part_count;
+    }
+    unsigned ppm = 0;
+    if (*rest == '.') {
+        unsigned unit = 1000;
+        for (rest++; *rest >= '0' && *rest <= '9'; rest++, unit /= 10) {
+            ppm += (unsigned)(*rest - '0') * unit;
+        }
+    }
+    if (whole > 100 || rest[0] != '%' || rest[1] != '\0') {
+        return false;
+    }
+    options->read_share_ppm = whole * 10000 + ppm;
+    return options->read_share_ppm >= 1 && options->read_share_ppm <= 1000000;
+}
+
 /* Options with a number or a length of time. */
 static int
 take_number(const char *verb, const struct option *option, fx_options *options)
@@ -258,6 +287,9 @@ take_option(const char *verb, const struct option *option, fx_options *options)
     fx_err err = {0};
     enum option_id id = (enum option_id)option->val;
     const char **place = place_of(id, options);
+    if (id == OPTION_READ_DATA && optarg != NULL && !read_portion(optarg, options)) {
+        return wrong_usage(verb, "--read-data takes N/M or a share like 2.5%, not", optarg);
+    }
     bool *flag = flag_of(id, options);
     if (place != NULL) {
         *place = optarg;

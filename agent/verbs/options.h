@@ -27,6 +27,9 @@ typedef struct fx_options {
     bool numeric_owner;
     bool in_place;
     bool read_data;
+    unsigned read_part; /* of read_part_count; 0: all */
+    unsigned read_part_count;
+    unsigned read_share_ppm; /* 0: all */
     bool write_only;
     bool is_confirmed;
     bool dry_run;

@@ -98,7 +98,12 @@ show_line(fx_report *report, const fx_progress *progress, fx_mono now)
     pace at = pace_of(report, progress, now);
     char done[FX_SIZE_TEXT_BYTES];
     fx_size_format(progress->done_bytes, done);
-    (void)fprintf(stderr, "\r\033[K%llu files, %s", (unsigned long long)progress->file_count, done);
+    (void)fprintf(
+        stderr,
+        "\r\033[K%llu %s, %s",
+        (unsigned long long)progress->file_count,
+        progress->what == NULL ? "files" : progress->what,
+        done);
     if (progress->total_bytes > 0) {
         char total[FX_SIZE_TEXT_BYTES];
         fx_size_format(progress->total_bytes, total);

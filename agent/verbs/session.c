@@ -5,24 +5,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-void
-fx_session_use_cache(fx_session *session)
+bool
+fx_session_cache_folder(char *out_path, size_t room_bytes)
 {
-    char path[PATH_MAX];
-    fx_err ignored = {0};
     const char *named =
         getenv("FORTRESS_CACHE_DIR");             /* NOLINT(concurrency-mt-unsafe): one thread */
     const char *cache = getenv("XDG_CACHE_HOME"); /* NOLINT(concurrency-mt-unsafe) */
     const char *home = getenv("HOME");            /* NOLINT(concurrency-mt-unsafe) */
     int length = -1;
     if (named != NULL) {
-        length = snprintf(path, sizeof path, "%s", named);
+        length = snprintf(out_path, room_bytes, "%s", named);
     } else if (cache != NULL && cache[0] == '/') {
-        length = snprintf(path, sizeof path, "%s/fortress", cache);
+        length = snprintf(out_path, room_bytes, "%s/fortress", cache);
     } else if (home != NULL && home[0] == '/') {
-        length = snprintf(path, sizeof path, "%s/.cache/fortress", home);
+        length = snprintf(out_path, room_bytes, "%s/.cache/fortress", home);
     }
-    if (length > 0 && (size_t)length < sizeof path) {
+    return length > 0 && (size_t)length < room_bytes;
+}
+
+void
+fx_session_use_cache(fx_session *session)
+{
+    char path[PATH_MAX];
+    fx_err ignored = {0};
+    if (fx_session_cache_folder(path, sizeof path)) {
         fx_ignore(
             fx_repository_use_cache(session->repository, path, &ignored), "it saves time only");
     }

@@ -25,6 +25,9 @@ fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
  */
 void fx_session_use_cache(fx_session *session);
 
+/* The folder that such copies lie in; false: none is known. */
+FX_MUST_USE bool fx_session_cache_folder(char *out_path, size_t room_bytes);
+
 void fx_session_close(fx_session *session);
 
 /* A snapshot as JSON, for events. */

@@ -4,11 +4,17 @@
 #include "agent/verbs/session.h"
 #include "agent/verbs/verb.h"
 
+#include <limits.h>
+
 static const fx_usage usage = {
-    .text = "Usage: fortress-agent verify [--read-data] [OPTION…]\n"
+    .text = "Usage: fortress-agent verify [--read-data[=N/M|=SHARE%]] [OPTION…]\n"
             "Checks that a repository is complete; lists all damage (exit status 4).\n"
             "\n"
-            "  --read-data      also read, decrypt and compare every stored byte\n"
+            "  --read-data      also read, decrypt and compare every stored byte; or of it\n"
+            "    =N/M           only part N of M: after the parts 1 to M all was read\n"
+            "    =SHARE%        only this share, what was not read for the longest: "
+            "FORTRESS_CACHE_DIR\n"
+            "                   or the user's cache remembers that\n"
             "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"
             "  --key-file FILE  the repository's key; or FORTRESS_KEY_FILE\n"
             "  --json           events as JSON, one a line\n",
@@ -30,6 +36,19 @@ on_finding(void *ctx, const char *text)
     (void)putchar('\n');
 }
 
+static void
+on_progress(void *ctx, const fx_verify_progress *progress)
+{
+    const fx_report *report = ctx;
+    const fx_progress shown = {
+        .file_count = progress->pack_count,
+        .done_bytes = progress->read_bytes,
+        .total_bytes = progress->total_bytes,
+        .what = "packs",
+    };
+    fx_events_progress(&report->events, &shown);
+}
+
 static fx_code
 verify(const fx_options *options, fx_report *report, fx_verify_report *out_result, fx_err *err)
 {
@@ -37,8 +56,19 @@ verify(const fx_options *options, fx_report *report, fx_verify_report *out_resul
     if (fx_session_open(options, &session, err) != FX_OK) {
         return err->code;
     }
-    fx_code code = fx_repository_verify(
-        session.repository, options->read_data, on_finding, report, out_result, err);
+    char cache[PATH_MAX];
+    const fx_verify_options verifying = {
+        .read_data = options->read_data,
+        .part = options->read_part,
+        .part_count = options->read_part_count,
+        .share_ppm = options->read_share_ppm,
+        .state_folder = fx_session_cache_folder(cache, sizeof cache) ? cache : NULL,
+        .finding = on_finding,
+        .progress = on_progress,
+        .ctx = report,
+        .cancel = report->events.cancel,
+    };
+    fx_code code = fx_repository_verify_with(session.repository, &verifying, out_result, err);
     fx_session_close(&session);
     return code;
 }
@@ -62,6 +92,7 @@ fx_verb_verify(int argc, char **argv)
     fx_json_set_int(summary, "chunk_count", (int64_t)result.chunk_count);
     fx_json_set_int(summary, "named_count", (int64_t)result.named_count);
     fx_json_set_int(summary, "locked_count", (int64_t)result.locked_count);
+    fx_json_set_int(summary, "read_pack_count", (int64_t)result.read_pack_count);
     fx_json_set_int(summary, "read_bytes", (int64_t)result.read_bytes);
     fx_json_set_int(summary, "damage_count", (int64_t)result.damage_count);
     if (code == FX_OK && result.locked_count > 0) {
@@ -77,9 +108,11 @@ fx_verb_verify(int argc, char **argv)
         char read[FX_SIZE_TEXT_BYTES];
         fx_size_format(result.read_bytes, read);
         (void)printf(
-            "No damage: %llu snapshots, %llu packs, %llu chunks, %llu named objects; %s read\n",
+            "No damage: %llu snapshots, %llu packs (data of %llu read), %llu chunks, %llu named "
+            "objects; %s read\n",
             (unsigned long long)result.snapshot_count,
             (unsigned long long)result.pack_count,
+            (unsigned long long)result.read_pack_count,
             (unsigned long long)result.chunk_count,
             (unsigned long long)result.named_count,
             read);

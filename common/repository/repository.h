@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "common/base/buf.h"
 #include "common/base/name.h"
 #include "common/base/secret.h"
@@ -214,7 +216,8 @@ typedef struct fx_verify_report {
     uint64_t chunk_count;
     uint64_t snapshot_count;
     uint64_t named_count;
-    uint64_t locked_count; /* snapshots and named objects of scopes whose key is not here */
+    uint64_t locked_count;    /* snapshots and named objects of scopes whose key is not here */
+    uint64_t read_pack_count; /* of pack_count, those whose data was read */
     uint64_t read_bytes;
     uint64_t damage_count;
 } fx_verify_report;
@@ -232,5 +235,34 @@ FX_MUST_USE fx_code fx_repository_verify(
     bool read_data,
     fx_verify_finding finding,
     void *ctx,
+    fx_verify_report *out_report,
+    fx_err *err);
+
+/* How far verification has come. */
+typedef struct fx_verify_progress {
+    uint64_t pack_count;
+    uint64_t read_bytes;
+    uint64_t total_bytes; /* of what is read */
+} fx_verify_progress;
+
+typedef struct fx_verify_options {
+    bool read_data;
+    /* With read_data: only one of `part_count` parts, numbered from 1; 0: all. */
+    uint32_t part;
+    uint32_t part_count;
+    /* With read_data: only so many millionths of the bytes, those that were not read for the
+     * longest; 0: all. Needs `state_folder`. */
+    uint32_t share_ppm;
+    const char *state_folder; /* remembers what was read, and when; NULL: nothing does */
+    fx_verify_finding finding;
+    void (*progress)(void *ctx, const fx_verify_progress *progress); /* one at a time; or NULL */
+    void *ctx;
+    const atomic_bool *cancel; /* what was read until then is remembered; or NULL */
+} fx_verify_options;
+
+/* errors: also CANCELLED, INVALID */
+FX_MUST_USE fx_code fx_repository_verify_with(
+    fx_repository *repository,
+    const fx_verify_options *options,
     fx_verify_report *out_report,
     fx_err *err);

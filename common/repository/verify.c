@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/hex.h"
 #include "common/base/pool.h"
 #include "common/repository/erasure.h"
@@ -10,14 +12,16 @@
 #include "common/repository/internal.h"
 #include "common/repository/pack_check.h"
 #include "common/repository/tree.h"
+#include "common/repository/verified.h"
 
 enum { TREE_DEPTH_MAX = 2048, QUEUE_MAX = 64 };
 
 typedef struct verification {
     fx_repository *repository;
-    bool read_data;
-    fx_verify_finding finding;
-    void *ctx;
+    const fx_verify_options *options;
+    char *state_path; /* of `verified`; NULL: not kept */
+    fx_verified *verified;
+    uint64_t total_bytes; /* of data to read */
     fx_verify_report report;
     fx_err first;              /* finding */
     bool *bad_pack;            /* by number in the index */
@@ -42,8 +46,108 @@ found(verification *v, const char *fmt, ...)
     if (v->first.code == FX_OK) {
         fx_ignore(fx_fail(&v->first, FX_ERR_DAMAGED, "%s", text), "kept for the end");
     }
-    if (v->finding != NULL) {
-        v->finding(v->ctx, text);
+    if (v->options->finding != NULL) {
+        v->options->finding(v->options->ctx, text);
+    }
+}
+
+static bool
+is_cancelled(const verification *v)
+{
+    return v->options->cancel != NULL && atomic_load(v->options->cancel);
+}
+
+/* ---- what is read
+ * --------------------------------------------------------------------------------------- */
+
+/* A pack or a named object whose data may be read. */
+typedef struct candidate {
+    fx_chunk_id name; /* of the latter the digest of its key */
+    uint64_t size_bytes;
+    fx_wall read_at; /* 0: never */
+    size_t number;
+    bool is_chosen;
+} candidate;
+
+static int
+by_age(const void *left, const void *right)
+{
+    const candidate *one = left;
+    const candidate *two = right;
+    if (one->read_at.ns != two->read_at.ns) {
+        return one->read_at.ns < two->read_at.ns ? -1 : 1;
+    }
+    return memcmp(one->name.bytes, two->name.bytes, FX_ID_BYTES);
+}
+
+static int
+by_number(const void *left, const void *right)
+{
+    const candidate *one = left;
+    const candidate *two = right;
+    return one->number < two->number ? -1 : one->number > two->number;
+}
+
+static bool
+is_of_part(const candidate *item, const fx_verify_options *options)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < 8; i++) {
+        value = value << 8 | item->name.bytes[i];
+    }
+    return value % options->part_count == options->part - 1;
+}
+
+/* At least the share of all bytes. */
+static void
+choose_share(candidate *items, size_t count, uint32_t share_ppm)
+{
+    uint64_t total_bytes = 0;
+    uint64_t chosen_bytes = 0;
+    qsort(items, count, sizeof *items, by_age);
+    for (size_t i = 0; i < count; i++) {
+        total_bytes += items[i].size_bytes;
+    }
+    uint64_t wanted_bytes =
+        total_bytes / 1000000 * share_ppm + (total_bytes % 1000000 * share_ppm + 999999) / 1000000;
+    for (size_t i = 0; i < count && chosen_bytes < wanted_bytes; i++) {
+        items[i].is_chosen = true;
+        chosen_bytes += items[i].size_bytes;
+    }
+    qsort(items, count, sizeof *items, by_number);
+}
+
+static void
+choose(verification *v, candidate *items, size_t count)
+{
+    const fx_verify_options *options = v->options;
+    for (size_t i = 0; i < count; i++) {
+        items[i].number = i;
+        items[i].read_at = fx_verified_at(v->verified, &items[i].name);
+        items[i].is_chosen = options->read_data && options->share_ppm == 0 &&
+                             (options->part == 0 || is_of_part(&items[i], options));
+        fx_verified_see(v->verified, &items[i].name);
+    }
+    if (options->read_data && options->share_ppm > 0 && count > 0) {
+        choose_share(items, count, options->share_ppm);
+    }
+    for (size_t i = 0; i < count; i++) {
+        v->total_bytes += items[i].is_chosen ? items[i].size_bytes : 0;
+    }
+}
+
+/* With v->lock held. What is damaged is read again the next time. */
+static void
+note_read(verification *v, const fx_chunk_id *name, bool is_good)
+{
+    fx_verified_note(v->verified, name, is_good ? fx_clock_wall() : (fx_wall){0});
+    if (v->options->progress != NULL) {
+        const fx_verify_progress progress = {
+            .pack_count = v->report.pack_count,
+            .read_bytes = v->report.read_bytes,
+            .total_bytes = v->total_bytes,
+        };
+        v->options->progress(v->options->ctx, &progress);
     }
 }
 
@@ -63,24 +167,28 @@ take_checker(verification *v)
 }
 
 static void
-verify_pack(verification *v, uint32_t number)
+verify_pack(verification *v, uint32_t number, const candidate *item)
 {
     fx_index_pack pack = fx_index_pack_at(v->repository->index, number);
     fx_pack_checker *checker = take_checker(v);
     uint64_t read_bytes = 0;
     fx_err err = {0};
-    fx_code code = fx_pack_check(v->repository, checker, &pack, v->read_data, &read_bytes, &err);
+    fx_code code = fx_pack_check(v->repository, checker, &pack, item->is_chosen, &read_bytes, &err);
     (void)pthread_mutex_lock(&v->lock);
     checker->next = v->checkers;
     v->checkers = checker;
     v->report.pack_count++;
     v->report.chunk_count += pack.blob_count;
     v->report.read_bytes += read_bytes;
+    v->report.read_pack_count += item->is_chosen;
     if (code != FX_OK) {
         char store_key[FX_KEY_TEXT_BYTES];
         fx_pack_key(pack.name, store_key);
         v->bad_pack[number] = true;
         found(v, "pack \"%s\": %.150s", store_key, err.message);
+    }
+    if (item->is_chosen) {
+        note_read(v, &item->name, code == FX_OK);
     }
     (void)pthread_mutex_unlock(&v->lock);
 }
@@ -88,13 +196,16 @@ verify_pack(verification *v, uint32_t number)
 typedef struct pack_job {
     verification *v;
     uint32_t number;
+    const candidate *item;
 } pack_job;
 
 static void
 run_job(void *ctx)
 {
     const pack_job *job = ctx;
-    verify_pack(job->v, job->number);
+    if (!is_cancelled(job->v)) {
+        verify_pack(job->v, job->number, job->item);
+    }
 }
 
 /* ---- trees
@@ -110,16 +221,24 @@ verify_new_packs(verification *v)
     }
     size_t first = v->pack_count;
     pack_job *jobs = calloc(count - first, sizeof *jobs);
+    candidate *items = calloc(count - first, sizeof *items);
     v->bad_pack = realloc(v->bad_pack, count * sizeof *v->bad_pack);
-    FX_ASSERT(jobs != NULL && v->bad_pack != NULL);
+    FX_ASSERT(jobs != NULL && items != NULL && v->bad_pack != NULL);
     memset(v->bad_pack + first, 0, (count - first) * sizeof *v->bad_pack);
     v->pack_count = count;
+    for (size_t i = first; i < count; i++) {
+        fx_index_pack pack = fx_index_pack_at(v->repository->index, (uint32_t)i);
+        items[i - first].size_bytes = pack.size_bytes;
+        memcpy(items[i - first].name.bytes, pack.name, FX_ID_BYTES);
+    }
+    choose(v, items, count - first);
     fx_pool *pool = fx_pool_new(fx_pool_cores(), QUEUE_MAX);
     for (size_t i = first; i < count; i++) {
-        jobs[i - first] = (pack_job){v, (uint32_t)i};
+        jobs[i - first] = (pack_job){v, (uint32_t)i, &items[i - first]};
         fx_pool_submit(pool, run_job, &jobs[i - first]);
     }
     fx_pool_free(pool);
+    free(items);
     free(jobs);
 }
 
@@ -153,7 +272,7 @@ verify_tree(verification *v, const fx_chunk_id *id, size_t depth)
 {
     fx_err err = {0};
     FX_AUTO(fx_tree) tree = NULL;
-    if (fx_id_set_has(&v->seen_trees, id)) {
+    if (is_cancelled(v) || fx_id_set_has(&v->seen_trees, id)) {
         return;
     }
     if (depth > TREE_DEPTH_MAX || fx_tree_read(v->repository, id, &tree, &err) != FX_OK) {
@@ -261,26 +380,6 @@ verify_erasure(void *ctx, const char *key, uint64_t size_bytes)
     }
 }
 
-static void
-verify_stream(void *ctx, const char *key, uint64_t size_bytes)
-{
-    verification *v = ctx;
-    fx_err err = {0};
-    FX_BUF_AUTO content;
-    fx_buf_init(&content, FX_NAMED_MAX_BYTES);
-    v->report.named_count++;
-    if (!v->read_data) {
-        return;
-    }
-    v->report.read_bytes += size_bytes;
-    fx_code code = fx_repository_get_named(v->repository, key + strlen("streams/"), &content, &err);
-    if (code == FX_ERR_WRONG_KEY) {
-        v->report.locked_count++;
-    } else if (code != FX_OK) {
-        found(v, "stream \"%s\": %.150s", key, err.message);
-    }
-}
-
 typedef struct keys {
     char **items;
     uint64_t *sizes;
@@ -319,6 +418,62 @@ for_each(verification *v, const char *prefix, fx_store_visit visit, fx_err *err)
     return code;
 }
 
+static void
+verify_stream(verification *v, const char *key, const candidate *item)
+{
+    fx_err err = {0};
+    FX_BUF_AUTO content;
+    fx_buf_init(&content, FX_NAMED_MAX_BYTES);
+    v->report.named_count++;
+    if (!item->is_chosen || is_cancelled(v)) {
+        return;
+    }
+    v->report.read_bytes += item->size_bytes;
+    fx_code code = fx_repository_get_named(v->repository, key + strlen("streams/"), &content, &err);
+    if (code == FX_ERR_WRONG_KEY) {
+        v->report.locked_count++;
+    } else if (code != FX_OK) {
+        found(v, "stream \"%s\": %.150s", key, err.message);
+    }
+    note_read(v, &item->name, code == FX_OK);
+}
+
+static fx_code
+verify_streams(verification *v, fx_err *err)
+{
+    keys list = {0};
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_list(v->repository->store, "streams/", deadline, collect, &list, err);
+    candidate *items = calloc(list.count + 1, sizeof *items);
+    FX_ASSERT(items != NULL);
+    for (size_t i = 0; i < list.count; i++) {
+        const char *key = list.items[i];
+        fx_sha256((fx_bytes){key, strlen(key)}, items[i].name.bytes);
+        items[i].size_bytes = list.sizes[i];
+    }
+    choose(v, items, list.count);
+    for (size_t i = 0; i < list.count; i++) {
+        if (code == FX_OK) {
+            verify_stream(v, list.items[i], &items[i]);
+        }
+        free(list.items[i]);
+    }
+    free(items);
+    free(list.items);
+    free(list.sizes);
+    return code;
+}
+
+static fx_code
+check_cancelled(const verification *v, fx_err *err)
+{
+    return is_cancelled(v) ? fx_fail(
+                                 err,
+                                 FX_ERR_CANCELLED,
+                                 "could not finish: it was cancelled; what was read is remembered")
+                           : FX_OK;
+}
+
 static fx_code
 verify_all(verification *v, fx_err *err)
 {
@@ -331,14 +486,109 @@ verify_all(verification *v, fx_err *err)
         verify_new_packs(v);
     }
     (void)pthread_mutex_unlock(&v->repository->lock);
-    if (code != FX_OK || for_each(v, "indexes/", verify_index, err) != FX_OK) {
+    if (code != FX_OK || check_cancelled(v, err) != FX_OK ||
+        for_each(v, "indexes/", verify_index, err) != FX_OK) {
         return err->code;
     }
     if (for_each(v, "keys/", verify_key_object, err) != FX_OK ||
         for_each(v, "erasures/", verify_erasure, err) != FX_OK ||
         for_each(v, "snapshots/", verify_snapshot, err) != FX_OK ||
-        for_each(v, "streams/", verify_stream, err) != FX_OK) {
+        check_cancelled(v, err) != FX_OK || verify_streams(v, err) != FX_OK) {
         return err->code;
+    }
+    return check_cancelled(v, err);
+}
+
+/* ---- what is remembered
+ * --------------------------------------------------------------------------------- */
+
+static fx_code
+load_state(verification *v, fx_err *err)
+{
+    const fx_verify_options *options = v->options;
+    if (options->state_folder == NULL && options->share_ppm > 0) {
+        return fx_fail(
+            err,
+            FX_ERR_INVALID,
+            "could not choose what to read: no folder remembers what was read");
+    }
+    if (options->part_count > 0 && (options->part == 0 || options->part > options->part_count)) {
+        return fx_fail(err, FX_ERR_INVALID, "could not choose what to read: there is no such part");
+    }
+    if (options->state_folder != NULL) {
+        char hex[2 * FX_REPOSITORY_ID_BYTES + 1];
+        char *folder = NULL;
+        fx_hex_encode((fx_bytes){v->repository->id, sizeof v->repository->id}, hex);
+        int length = asprintf(&folder, "%s/%s", options->state_folder, hex);
+        FX_ASSERT(length >= 0 && folder != NULL);
+        fx_code code = fx_file_make_folder(folder, 0700, err);
+        length = asprintf(&v->state_path, "%s/verified", folder);
+        FX_ASSERT(length >= 0 && v->state_path != NULL);
+        free(folder);
+        if (code != FX_OK) {
+            return code;
+        }
+    }
+    v->verified = fx_verified_load(v->state_path == NULL ? "" : v->state_path);
+    return FX_OK;
+}
+
+static fx_code
+save_state(const verification *v, fx_err *err)
+{
+    if (v->state_path == NULL || !v->options->read_data) {
+        return FX_OK;
+    }
+    return fx_verified_save(v->verified, v->state_path, err);
+}
+
+/* What is found counts more than a failure to remember it. */
+static fx_code
+verify_and_remember(verification *v, fx_err *err)
+{
+    fx_err later = {0};
+    if (load_state(v, err) != FX_OK) {
+        return err->code;
+    }
+    fx_code code = verify_all(v, err);
+    if (save_state(v, &later) != FX_OK && code == FX_OK) {
+        *err = later;
+        code = later.code;
+    }
+    return code;
+}
+
+fx_code
+fx_repository_verify_with(
+    fx_repository *repository,
+    const fx_verify_options *options,
+    fx_verify_report *out_report,
+    fx_err *err)
+{
+    if (fx_repository_need_read(repository, err) != FX_OK) {
+        return err->code;
+    }
+    verification v = {.repository = repository, .options = options};
+    int result = pthread_mutex_init(&v.lock, NULL);
+    FX_ASSERT(result == 0);
+    fx_code code = verify_and_remember(&v, err);
+    (void)pthread_mutex_destroy(&v.lock);
+    while (v.checkers != NULL) {
+        fx_pack_checker *checker = v.checkers;
+        v.checkers = checker->next;
+        fx_pack_checker_free(checker);
+    }
+    fx_verified_free(v.verified);
+    free(v.state_path);
+    free(v.bad_pack);
+    fx_id_set_free(&v.seen_trees);
+    *out_report = v.report;
+    if (v.first.code != FX_OK) {
+        *err = v.first;
+        return v.first.code;
+    }
+    if (code != FX_OK) {
+        return fx_err_wrap(err, "verifying the repository");
     }
     return FX_OK;
 }
@@ -352,29 +602,6 @@ fx_repository_verify(
     fx_verify_report *out_report,
     fx_err *err)
 {
-    if (fx_repository_need_read(repository, err) != FX_OK) {
-        return err->code;
-    }
-    verification v = {
-        .repository = repository, .read_data = read_data, .finding = finding, .ctx = ctx};
-    int result = pthread_mutex_init(&v.lock, NULL);
-    FX_ASSERT(result == 0);
-    fx_code code = verify_all(&v, err);
-    (void)pthread_mutex_destroy(&v.lock);
-    while (v.checkers != NULL) {
-        fx_pack_checker *checker = v.checkers;
-        v.checkers = checker->next;
-        fx_pack_checker_free(checker);
-    }
-    free(v.bad_pack);
-    fx_id_set_free(&v.seen_trees);
-    *out_report = v.report;
-    if (code != FX_OK) {
-        return fx_err_wrap(err, "verifying the repository");
-    }
-    if (v.first.code != FX_OK) {
-        *err = v.first;
-        return v.first.code;
-    }
-    return FX_OK;
+    const fx_verify_options options = {.read_data = read_data, .finding = finding, .ctx = ctx};
+    return fx_repository_verify_with(repository, &options, out_report, err);
 }
