@@ -23,6 +23,7 @@ typedef struct collection {
     fx_collect_report *report;
     fx_writer *writer; /* its lease says that a collector is at work; it writes packs anew */
     fx_live live;
+    bool *missing;   /* an index object names it, but it is not there; as doomed */
     bool *doomed;    /* by number of the pack, of the first number where it has several */
     uint32_t *canon; /* that first number */
     size_t pack_count;
@@ -140,6 +141,25 @@ is_doomed(const collection *work, uint32_t pack)
     return pack < work->pack_count && work->doomed[work->canon[pack]];
 }
 
+/* Named by an index object that came late, or lost. */
+static fx_code
+find_missing(collection *work, fx_err *err)
+{
+    fx_id_set there = {0};
+    fx_code code = fx_repository_list_packs(work->repository, &there, err);
+    for (size_t i = 0; code == FX_OK && i < work->pack_count; i++) {
+        fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
+        fx_chunk_id name;
+        memcpy(name.bytes, pack.name, FX_ID_BYTES);
+        if (work->canon[i] == i && !fx_id_set_has(&there, &name)) {
+            work->missing[i] = true;
+            work->doomed[i] = true;
+        }
+    }
+    fx_id_set_free(&there);
+    return code;
+}
+
 /* Learns of packs and chunks that came since. */
 static fx_code
 learn(collection *work, bool orphans_too, fx_err *err)
@@ -156,12 +176,14 @@ learn(collection *work, bool orphans_too, fx_err *err)
     }
     fx_live_measure(&work->live, repository);
     work->doomed = realloc(work->doomed, (work->live.pack_count + 1) * sizeof *work->doomed);
-    FX_ASSERT(work->doomed != NULL);
+    work->missing = realloc(work->missing, (work->live.pack_count + 1) * sizeof *work->missing);
+    FX_ASSERT(work->doomed != NULL && work->missing != NULL);
     while (work->pack_count < work->live.pack_count) {
+        work->missing[work->pack_count] = false;
         work->doomed[work->pack_count++] = false;
     }
     find_doubles(work);
-    return FX_OK;
+    return find_missing(work, err);
 }
 
 /* ---- what goes
@@ -177,7 +199,8 @@ choose_packs(collection *work)
         }
         uint64_t all = live->first[i + 1] - live->first[i];
         uint64_t needed = live->counts[i];
-        work->doomed[i] = needed == 0 || needed * 100 < all * work->options->live_percent;
+        work->doomed[i] =
+            work->missing[i] || needed == 0 || needed * 100 < all * work->options->live_percent;
         work->report->pack_count++;
         work->report->chunk_count += all;
     }
@@ -288,10 +311,41 @@ static void
 spare(void *ctx, const fx_index_entry *entry)
 {
     const collection *work = ctx;
-    if (is_doomed(work, entry->pack) && fx_live_has(&work->live, entry->pack, entry->blob) &&
-        !is_elsewhere(work, &entry->id)) {
+    if (is_doomed(work, entry->pack) && !work->missing[work->canon[entry->pack]] &&
+        fx_live_has(&work->live, entry->pack, entry->blob) && !is_elsewhere(work, &entry->id)) {
         work->doomed[work->canon[entry->pack]] = false;
     }
+}
+
+/* Of needed chunks that were only in packs that are lost. */
+typedef struct losses {
+    const collection *work;
+    uint64_t chunk_count;
+} losses;
+
+static void
+count_lost(void *ctx, const fx_index_entry *entry)
+{
+    losses *lost = ctx;
+    const collection *work = lost->work;
+    lost->chunk_count += is_doomed(work, entry->pack) &&
+                         fx_live_has(&work->live, entry->pack, entry->blob) &&
+                         !is_elsewhere(work, &entry->id);
+}
+
+static fx_code
+spare_packs(collection *work, fx_err *err)
+{
+    losses lost = {.work = work};
+    fx_index_each(work->repository->index, spare, work);
+    fx_index_each(work->repository->index, count_lost, &lost);
+    return lost.chunk_count == 0 ? FX_OK
+                                 : fx_fail(
+                                       err,
+                                       FX_ERR_DAMAGED,
+                                       "could not collect: packs with %" PRIu64
+                                       " needed chunks are missing; verify names them",
+                                       lost.chunk_count);
 }
 
 /* ---- the writers
@@ -360,6 +414,20 @@ revoke_all(collection *work, const fx_lease_list *waited, const fx_lease_list *n
     return FX_OK;
 }
 
+/* What a process that is gone sent last may still be on its way: it must not count unseen. */
+static fx_code
+revoke_gone(const collection *work, const fx_lease_list *list, fx_err *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const fx_lease *lease = &list->items[i];
+        if (lease->is_gone && !lease->is_revoked &&
+            fx_lease_revoke(work->repository->store, lease->id, err) != FX_OK) {
+            return fx_err_wrap(err, "revoking a writer that is gone");
+        }
+    }
+    return FX_OK;
+}
+
 /*
  * Waits for writers whose lease is older than the mark: they may count on packs that go. Those
  * that come later see the mark.
@@ -378,6 +446,7 @@ await_writers(collection *work, fx_err *err)
         const fx_lease *busy = code == FX_OK ? first_at_work(work, &waited, &now) : NULL;
         bool is_late = fx_clock_mono().ns >= deadline.ns;
         if (busy == NULL) {
+            code = code == FX_OK ? revoke_gone(work, &now, err) : code;
             done = true;
         } else if (!is_late) {
             fx_clock_sleep(FX_DUR_MS(LOOK_MS));
@@ -415,11 +484,9 @@ settle_revoked(collection *work, fx_err *err)
 {
     fx_lease_list leases = {0};
     fx_store *store = work->repository->store;
-    fx_code code = fx_lease_list_all(store, &leases, err);
+    fx_code code = fx_lease_list_unsettled(store, &leases, err);
     for (size_t i = 0; code == FX_OK && i < leases.count; i++) {
-        if (leases.items[i].is_revoked) {
-            code = settle_one(work, leases.items[i].id, err);
-        }
+        code = settle_one(work, leases.items[i].id, err);
     }
     fx_lease_list_free(&leases);
     return code == FX_OK ? FX_OK : fx_err_wrap(err, "settling revoked writers");
@@ -427,6 +494,25 @@ settle_revoked(collection *work, fx_err *err)
 
 /* ---- one collector at a time
  * ------------------------------------------------------------------------ */
+
+/*
+ * One that was so slow to begin that a collector before it took it for a writer and revoked it: the
+ * next one would not see that it is at work.
+ */
+static fx_code
+keep_right(const collection *work, fx_err *err)
+{
+    bool is_revoked = true;
+    const char *own = fx_writer_lease(work->writer);
+    if (fx_lease_is_revoked(work->repository->store, own, &is_revoked, err) != FX_OK) {
+        return err->code;
+    }
+    return !is_revoked ? FX_OK
+                       : fx_fail(
+                             err,
+                             FX_ERR_STALE,
+                             "could not collect: another collector revoked this one; begin again");
+}
 
 /*
  * The mark of that name holds no packs; it says that this collector is at work. Put first, looked
@@ -461,7 +547,7 @@ begin_alone(collection *work, fx_err *err)
     }
     fx_key_list_free(&marks);
     fx_lease_list_free(&leases);
-    return code;
+    return code == FX_OK ? keep_right(work, err) : code;
 }
 
 static void
@@ -596,7 +682,7 @@ remove_packs(collection *work, fx_err *err)
 {
     for (size_t i = 0; i < work->pack_count; i++) {
         char store_key[FX_KEY_TEXT_BYTES];
-        if (!work->doomed[i]) { /* of several numbers, only the first is */
+        if (!work->doomed[i] || work->missing[i]) { /* of several numbers, only the first is */
             continue;
         }
         fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
@@ -619,6 +705,9 @@ clear_leases(collection *work, fx_err *err)
     fx_lease_list leases = {0};
     fx_store *store = work->repository->store;
     fx_code code = fx_lease_list_all(store, &leases, err);
+    if (code == FX_OK) {
+        code = revoke_gone(work, &leases, err);
+    }
     for (size_t i = 0; code == FX_OK && i < leases.count; i++) {
         if (leases.items[i].is_over) {
             code = fx_lease_clear(store, leases.items[i].id, err);
@@ -666,11 +755,8 @@ remove_unneeded(collection *work, fx_err *err)
     fx_code code = fx_mark_put(store, work->mark, &names, err);
     fx_id_set_free(&names);
     if (code != FX_OK || await_writers(work, err) != FX_OK || learn(work, false, err) != FX_OK ||
-        look_at_snapshots(work, err) != FX_OK) {
-        return err->code;
-    }
-    fx_index_each(work->repository->index, spare, work);
-    if (settle_revoked(work, err) != FX_OK || write_indexes(work, err) != FX_OK ||
+        look_at_snapshots(work, err) != FX_OK || spare_packs(work, err) != FX_OK ||
+        settle_revoked(work, err) != FX_OK || write_indexes(work, err) != FX_OK ||
         remove_old_indexes(work, err) != FX_OK || remove_packs(work, err) != FX_OK) {
         return err->code;
     }
@@ -733,6 +819,7 @@ collect_scope(
     remove_marks(&work);
     report->index_count +=
         work.index_names.count > 0 ? work.index_names.count : repository->loaded.count;
+    free(work.missing);
     free(work.doomed);
     free(work.canon);
     free(work.root_list);

@@ -9,6 +9,7 @@
 
 enum {
     LIST_MAX = 1 << 24,
+    LOAD_TRIES = 8,       /* while a collector removes index objects */
     COPY_OBJECTS = 8,     /* the copy is written again when so many index objects are not in it, */
     COPY_CHUNKS = 100000, /* or so many chunks */
 };
@@ -272,7 +273,7 @@ is_one_gone(const fx_repository *repository, const fx_key_list *list)
 }
 
 static fx_code
-load_all(fx_repository *repository, bool must_be_there, fx_err *err)
+load_once(fx_repository *repository, bool must_be_there, fx_err *err)
 {
     fx_key_list list = {0};
     fx_code code = fx_repository_list_keys(repository, "indexes/", &list, err);
@@ -296,6 +297,22 @@ load_all(fx_repository *repository, bool must_be_there, fx_err *err)
     return code;
 }
 
+/* A collector can remove one between the list and the get; what took its place was put before. */
+static fx_code
+load_all(fx_repository *repository, bool must_be_there, fx_err *err)
+{
+    fx_err failure = {0};
+    fx_code code = FX_ERR_NOT_FOUND;
+    for (int i = 0; code == FX_ERR_NOT_FOUND && i < LOAD_TRIES; i++) {
+        failure = (fx_err){0};
+        code = load_once(repository, must_be_there, &failure);
+    }
+    if (code != FX_OK) {
+        *err = failure;
+    }
+    return code;
+}
+
 fx_code
 fx_repository_load_indexes(fx_repository *repository, fx_err *err)
 {
@@ -306,6 +323,26 @@ fx_code
 fx_repository_refresh_indexes(fx_repository *repository, fx_err *err)
 {
     return load_all(repository, true, err);
+}
+
+/* ---- packs that are there
+ * ---------------------------------------------------------------------------- */
+
+fx_code
+fx_repository_list_packs(fx_repository *repository, fx_id_set *names, fx_err *err)
+{
+    fx_key_list list = {0};
+    fx_code code = fx_repository_list_keys(repository, "packs/", &list, err);
+    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        fx_chunk_id name;
+        fx_err ignored = {0};
+        const char *hex = strrchr(list.items[i], '/') + 1;
+        if (fx_hex_decode(hex, name.bytes, sizeof name.bytes, &ignored) == FX_OK) {
+            (void)fx_id_set_add(names, &name);
+        }
+    }
+    fx_key_list_free(&list);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "listing packs");
 }
 
 /* ---- packs without an index

@@ -70,6 +70,9 @@ struct fx_repository {
 fx_mono fx_repository_deadline(void);
 
 /* "packs/0a/0a1b…" */
+/* Adds the names of all packs that are in the store. */
+FX_MUST_USE fx_code
+fx_repository_list_packs(fx_repository *repository, fx_id_set *names, fx_err *err);
 void fx_pack_key(const unsigned char name[FX_ID_BYTES], char out_key[FX_KEY_TEXT_BYTES]);
 
 /* errors: WRONG_KEY when there is no key to write with */

@@ -18,7 +18,7 @@
 #include "common/repository/internal.h"
 #include "common/repository/plain.h"
 
-enum { OBJECT_MAX_BYTES = 64 * 1024 * 1024, LEASE_MAX = 4096, LEASE_OBJECT_MAX_BYTES = 4096 };
+enum { OBJECT_MAX_BYTES = 64 * 1024 * 1024, LEASE_MAX = 64 * 1024, LEASE_OBJECT_MAX_BYTES = 4096 };
 
 static const char lease_magic[] = "FXLEASE1";
 static const char mark_magic[] = "FXMARK01";
@@ -200,7 +200,7 @@ read_lease(fx_store *store, const char *store_key, fx_lease *lease, fx_err *err)
     (void)snprintf(lease->node, sizeof lease->node, "%s", message->node);
     lease->began = (fx_wall){.ns = message->began_wall_ns};
     lease->pid = message->pid;
-    lease->is_over = is_process_gone(message);
+    lease->is_gone = is_process_gone(message);
     fortress__repository__lease__free_unpacked(message, NULL);
     return FX_OK;
 }
@@ -246,15 +246,22 @@ list_ids(fx_store *store, const char *prefix, id_list *list, fx_err *err)
     return FX_OK;
 }
 
+static int
+by_id(const void *left, const void *right)
+{
+    const fx_lease *one = left;
+    const fx_lease *two = right;
+    return strcmp(one->id, two->id);
+}
+
+/* A store lists in order. */
 static bool
 holds(const id_list *list, const char *id)
 {
-    for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i].id, id) == 0) {
-            return true;
-        }
-    }
-    return false;
+    fx_lease wanted = {0};
+    (void)snprintf(wanted.id, sizeof wanted.id, "%s", id);
+    return list->count > 0 &&
+           bsearch(&wanted, list->items, list->count, sizeof wanted, by_id) != NULL;
 }
 
 fx_code
@@ -284,7 +291,7 @@ fx_lease_list_all(fx_store *store, fx_lease_list *out_list, fx_err *err)
         if (code != FX_OK) {
             *err = failure;
         }
-        lease.is_over = lease.is_over || holds(&over, lease.id);
+        lease.is_over = lease.is_gone || holds(&over, lease.id);
         lease.is_revoked = holds(&revoked, lease.id);
         leases.items[kept++] = lease;
     }
@@ -295,6 +302,31 @@ fx_lease_list_all(fx_store *store, fx_lease_list *out_list, fx_err *err)
         return code;
     }
     *out_list = (fx_lease_list){.items = leases.items, .count = kept};
+    return FX_OK;
+}
+
+fx_code
+fx_lease_list_unsettled(fx_store *store, fx_lease_list *out_list, fx_err *err)
+{
+    id_list revoked = {0};
+    id_list settled = {0};
+    size_t kept = 0;
+    fx_code code = list_ids(store, "revocations/", &revoked, err);
+    if (code == FX_OK) {
+        code = list_ids(store, "settled/", &settled, err);
+    }
+    for (size_t i = 0; code == FX_OK && i < revoked.count; i++) {
+        if (!holds(&settled, revoked.items[i].id)) {
+            revoked.items[kept] = revoked.items[i];
+            revoked.items[kept++].is_revoked = true;
+        }
+    }
+    free(settled.items);
+    if (code != FX_OK) {
+        free(revoked.items);
+        return code;
+    }
+    *out_list = (fx_lease_list){.items = revoked.items, .count = kept};
     return FX_OK;
 }
 

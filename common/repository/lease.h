@@ -15,7 +15,8 @@ typedef struct fx_lease {
     char node[65]; /* the host's name, for people */
     fx_wall began; /* by the writer's clock, for people */
     int64_t pid;   /* there */
-    bool is_over;  /* the writer said so, or was a process of this host that is gone */
+    bool is_over;  /* the writer said so, or is_gone */
+    bool is_gone; /* it was a process of this host, which is no more: its last put may still come */
     bool is_revoked;
 } fx_lease;
 
@@ -44,6 +45,8 @@ fx_mark_put(fx_store *store, const char *id, const fx_id_set *packs, fx_err *err
 FX_MUST_USE fx_code fx_mark_remove(fx_store *store, const char *id, fx_err *err);
 FX_MUST_USE fx_code fx_lease_list_all(fx_store *store, fx_lease_list *out_list, fx_err *err);
 FX_MUST_USE fx_code fx_lease_revoke(fx_store *store, const char *id, fx_err *err);
+/* Revoked ones of which was not said yet which snapshots count; perhaps without a lease. */
+FX_MUST_USE fx_code fx_lease_list_unsettled(fx_store *store, fx_lease_list *out_list, fx_err *err);
 /* Removes a lease that is over. */
 FX_MUST_USE fx_code fx_lease_clear(fx_store *store, const char *id, fx_err *err);
 

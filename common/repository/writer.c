@@ -36,7 +36,8 @@ struct fx_writer {
     fx_index_writer index; /* from here on for whoever stores packs and commits: one at a time */
     uint64_t pack_bytes;
     char lease[FX_LEASE_ID_BYTES]; /* "": ended */
-    fx_id_set marked;              /* packs that are about to go: what they hold is stored again */
+    fx_id_set marked;              /* packs that are about to go or gone: not counted on */
+    size_t counted_packs;          /* of the index: later ones were not looked for */
 };
 
 /* ---- packs
@@ -79,6 +80,35 @@ record_pack(void *ctx, const fx_index_pack *pack, const fx_object_writer *object
 /* ---- opening
  * ---------------------------------------------------------------------------------------- */
 
+/*
+ * The index object of a writer that was revoked can come late and name packs that are gone. Where
+ * nobody was ever revoked, it cannot.
+ */
+static fx_code
+avoid_missing_packs(fx_writer *writer, fx_err *err)
+{
+    fx_repository *repository = writer->repository;
+    bool is_any_revoked = true;
+    fx_id_set there = {0};
+    writer->counted_packs = SIZE_MAX;
+    fx_code code = fx_lease_is_revoked(repository->store, "", &is_any_revoked, err);
+    if (code != FX_OK || !is_any_revoked) {
+        return code;
+    }
+    code = fx_repository_list_packs(repository, &there, err);
+    writer->counted_packs = fx_index_pack_count(repository->index);
+    for (size_t i = 0; code == FX_OK && i < writer->counted_packs; i++) {
+        fx_index_pack pack = fx_index_pack_at(repository->index, (uint32_t)i);
+        fx_chunk_id name;
+        memcpy(name.bytes, pack.name, FX_ID_BYTES);
+        if (!fx_id_set_has(&there, &name)) {
+            (void)fx_id_set_add(&writer->marked, &name);
+        }
+    }
+    fx_id_set_free(&there);
+    return code;
+}
+
 /* In this order, that a collector rests on: docs/format.md, "Collecting". */
 static fx_code
 begin(fx_writer *writer, fx_err *err)
@@ -94,6 +124,9 @@ begin(fx_writer *writer, fx_err *err)
     }
     (void)pthread_mutex_lock(&repository->lock);
     fx_code code = fx_repository_refresh_indexes(repository, err);
+    if (code == FX_OK) {
+        code = avoid_missing_packs(writer, err);
+    }
     (void)pthread_mutex_unlock(&repository->lock);
     return code;
 }
@@ -228,7 +261,7 @@ static bool
 is_recorded(const fx_writer *writer, const fx_chunk_id *id)
 {
     const fx_index *index = writer->repository->index;
-    if (writer->marked.count == 0) {
+    if (writer->marked.count == 0 && writer->counted_packs == SIZE_MAX) {
         return fx_index_is_recorded(index, id);
     }
     fx_index_cursor cursor = {0};
@@ -237,7 +270,8 @@ is_recorded(const fx_writer *writer, const fx_chunk_id *id)
         fx_index_pack pack = fx_index_pack_at(index, entry.pack);
         fx_chunk_id name;
         memcpy(name.bytes, pack.name, FX_ID_BYTES);
-        if (pack.is_rescued == 0 && !fx_id_set_has(&writer->marked, &name)) {
+        if (pack.is_rescued == 0 && entry.pack < writer->counted_packs &&
+            !fx_id_set_has(&writer->marked, &name)) {
             return true;
         }
     }
@@ -399,6 +433,19 @@ take_back(fx_writer *writer, const fx_snapshot *snapshot)
         "readers know from the settlement that it is void");
 }
 
+/*
+ * Nobody knows whether the snapshot is or will be there, perhaps when its chunks are gone. A
+ * collector will say whether it counts. Where that cannot be asked for, the lease stays.
+ */
+static void
+give_up_right(fx_writer *writer)
+{
+    fx_err ignored = {0};
+    if (fx_lease_revoke(writer->repository->store, writer->lease, &ignored) != FX_OK) {
+        writer->lease[0] = '\0';
+    }
+}
+
 fx_code
 fx_writer_flush(fx_writer *writer, fx_err *err)
 {
@@ -422,6 +469,7 @@ commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *
     }
     header->added_bytes = writer->pack_bytes + writer->index.added_bytes;
     if (put_snapshot(writer, root, header, err) != FX_OK) {
+        give_up_right(writer);
         return err->code;
     }
     /* Whoever revoked it before this look may not have seen the snapshot. */

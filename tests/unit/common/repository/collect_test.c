@@ -214,6 +214,117 @@ a_late_snapshot_of_a_revoked_writer_is_void(void **state)
     assert_int_equal(count_objects(url, "/snapshots/"), 0);
 }
 
+/* What it stored was removed, and then its index object came: nobody may count on that. */
+static void
+a_late_index_of_a_revoked_writer_is_not_believed(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char name[FX_STORE_KEY_MAX_BYTES];
+    fx_snapshot snapshot;
+    fx_collect_report report = {0};
+    fx_chunk_id id;
+    FX_BUF_AUTO late;
+    fx_buf_init(&late, 1 << 20);
+    new_url(url);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    FX_AUTO(fx_repository) repository = NULL;
+    FX_AUTO(fx_writer) writer = NULL;
+    FX_AUTO(fx_store) store = NULL;
+    assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    assert_int_equal(fx_writer_open(repository, &writer, &err), FX_OK);
+    for (int i = 0; i < FILES; i++) {
+        assert_int_equal(write_one(writer, i, 1, &id, &err), FX_OK);
+    }
+    assert_int_equal(fx_writer_flush(writer, &err), FX_OK);
+    const char *path = object_at(url, "/indexes/");
+    assert_int_equal(fx_file_read(path, &late, &err), FX_OK);
+    (void)snprintf(name, sizeof name, "indexes/%s", strrchr(path, '/') + 1);
+    fx_collect_options revoking = at_once;
+    revoking.revoke = true;
+    assert_int_equal(collect(url, &revoking, &report, &err), FX_OK);
+    assert_int_equal(report.removed_pack_count, 1);
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(10000));
+    assert_int_equal(fx_store_put(store, name, fx_buf_bytes(&late), deadline, &err), FX_OK);
+
+    assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
+    assert_int_equal(restore(url, snapshot.id, 1, &err), FX_OK);
+    assert_int_equal(collect(url, &revoking, &report, &err), FX_OK);
+    assert_int_equal(report.removed_pack_count, 0);
+    assert_int_equal(count_objects(url, "/indexes/"), 1);
+    assert_int_equal(restore(url, snapshot.id, 1, &err), FX_OK);
+    expect_whole(url, 1);
+}
+
+/* A put of its may still be on its way: from the settlement on, it counts no more. */
+static void
+a_writer_that_is_gone_is_revoked_and_settled(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    int status = 0;
+    fx_snapshot snapshots[2];
+    fx_collect_report report = {0};
+    new_url(url);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(backup(url, 1, &snapshots[0], &err), FX_OK);
+    assert_int_equal(backup(url, 2, &snapshots[1], &err), FX_OK);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        fx_repository *repository = NULL;
+        fx_writer *writer = NULL;
+        _exit(
+            fx_repository_open(url, key, &repository, &err) == FX_OK &&
+                    fx_writer_open(repository, &writer, &err) == FX_OK
+                ? 0
+                : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(forget(url, snapshots[0].id, &err), FX_OK);
+    assert_int_equal(collect(url, &at_once, &report, &err), FX_OK);
+    assert_int_equal(count_objects(url, "/revocations/"), 1);
+    assert_int_equal(count_objects(url, "/settled/"), 1);
+    assert_int_equal(count_objects(url, "/leases/"), 0);
+    expect_whole(url, 1);
+}
+
+/* It revoked itself and took its lease away: its snapshot counts if the collector saw it. */
+static void
+a_revoked_writer_without_a_lease_is_settled(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    fx_snapshot snapshots[2];
+    fx_snapshot_list list;
+    fx_collect_report report = {0};
+    size_t unreadable_count = 0;
+    new_url(url);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(backup(url, 1, &snapshots[0], &err), FX_OK);
+    assert_int_equal(backup(url, 2, &snapshots[1], &err), FX_OK);
+    FX_AUTO(fx_repository) repository = NULL;
+    FX_AUTO(fx_store) store = NULL;
+    assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    assert_int_equal(fx_repository_list(repository, &list, &unreadable_count, &err), FX_OK);
+    assert_int_equal(list.count, 2);
+    for (size_t i = 0; i < list.count; i++) {
+        assert_int_equal(fx_lease_revoke(store, list.items[i].lease, &err), FX_OK);
+    }
+    fx_snapshot_list_free(&list);
+    assert_int_equal(forget(url, snapshots[0].id, &err), FX_OK);
+    assert_int_equal(collect(url, &at_once, &report, &err), FX_OK);
+    assert_int_equal(count_objects(url, "/settled/"), 2);
+    assert_int_equal(restore(url, snapshots[1].id, 2, &err), FX_OK);
+    expect_whole(url, 1);
+}
+
 static void
 a_snapshot_that_cannot_be_read_stops_it(void **state)
 {
@@ -295,6 +406,9 @@ main(void)
         cmocka_unit_test(a_writer_at_work_is_waited_for_or_revoked),
         cmocka_unit_test(a_writer_that_sees_a_mark_stores_what_is_marked_again),
         cmocka_unit_test(a_late_snapshot_of_a_revoked_writer_is_void),
+        cmocka_unit_test(a_late_index_of_a_revoked_writer_is_not_believed),
+        cmocka_unit_test(a_writer_that_is_gone_is_revoked_and_settled),
+        cmocka_unit_test(a_revoked_writer_without_a_lease_is_settled),
         cmocka_unit_test(a_snapshot_that_cannot_be_read_stops_it),
         cmocka_unit_test(power_loss_takes_nothing_that_is_needed),
     };
