@@ -3,6 +3,8 @@
  * memory. Reads all of SOURCE first; then times creating the same folders, files and links, with
  * owners, modes and times, below TARGET, until all is durable. Prints the seconds.
  */
+#include "common/base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -12,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { OPEN_MAX_FOLDERS = 64, THREADS = 2 };
@@ -129,14 +130,6 @@ work(void *unused)
     return NULL;
 }
 
-static double
-now(void)
-{
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time); // NOLINT: no part of the product
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static void
 create_all(void)
 {
@@ -177,6 +170,7 @@ main(int argc, char **argv)
         return 2;
     }
     root_bytes = strlen(argv[1]);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread so far */
     if (nftw(argv[1], take, OPEN_MAX_FOLDERS, FTW_PHYS) != 0) {
         fail("read", argv[1]);
     }
@@ -187,8 +181,8 @@ main(int argc, char **argv)
     if (target_fd < 0) {
         fail("open", argv[2]);
     }
-    double began = now();
+    fx_mono began = fx_clock_mono();
     create_all();
-    (void)printf("%.3f\n", now() - began);
+    (void)printf("%.3f\n", (double)fx_mono_since(fx_clock_mono(), began).ns / 1e9);
     return 0;
 }
