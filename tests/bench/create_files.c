@@ -33,7 +33,9 @@ static atomic_size_t next_item;
 static void
 fail(const char *what, const char *path)
 {
-    (void)fprintf(stderr, "create_files: could not %s \"%s\": %m\n", what, path);
+    char reason[128];
+    const char *text = strerror_r(errno, reason, sizeof reason);
+    (void)fprintf(stderr, "create_files: could not %s \"%s\": %s\n", what, path, text);
     exit(1); // NOLINT(concurrency-mt-unsafe): a benchmark may end so
 }
 

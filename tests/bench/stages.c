@@ -131,7 +131,7 @@ read_sample(const char *path, fx_buf *out)
     unsigned char *room = NULL;
     FILE *file = fopen(path, "re");
     if (file == NULL) {
-        (void)fprintf(stderr, "stages: could not open \"%s\": %m\n", path);
+        (void)fprintf(stderr, "stages: could not open \"%s\"\n", path);
         exit(1); // NOLINT(concurrency-mt-unsafe): likewise
     }
     must(fx_buf_extend(out, SAMPLE_MAX_BYTES, &room, &err), &err);
