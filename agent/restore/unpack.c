@@ -15,9 +15,10 @@ enum {
     DEPTH_MAX = 600,
     PATH_MAX_BYTES = 65536,
     NAME_ROOM_BYTES = 4097,
-    /* So many files of several chunks, and folders, are open at a time at most; twice. */
-    OPEN_FILES_MAX = 96,
-    OPEN_FOLDERS_MAX = 192,
+    /* So many files and folders that wait for content are open at a time at most, twice: with those
+     * on the way down to a folder they stay below the usual limit of 1,024. */
+    OPEN_FILES_MAX = 64,
+    OPEN_FOLDERS_MAX = 120,
 };
 
 /* A folder that is being walked. */
@@ -195,6 +196,7 @@ static fx_code
 want_content(unpacking *work, fx_pending_file *file, fx_err *err)
 {
     const fx_node *node = file->node;
+    bool stays_open = file->fd >= 0 || node->extent_count > 1;
     uint64_t at = 0;
     for (size_t i = 0; i < node->extent_count; i++) {
         if (fx_events_cancelled(work->request->events)) {
@@ -206,7 +208,7 @@ want_content(unpacking *work, fx_pending_file *file, fx_err *err)
         at += node->extents[i].size_bytes;
     }
     FX_ASSERT(at == node->size_bytes); /* fx_tree_read checked it */
-    work->file_count += node->extent_count > 1;
+    work->file_count += stays_open && atomic_load(&file->holds) > 1;
     return work->file_count < OPEN_FILES_MAX ? FX_OK : begin_fetching(work, err);
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -195,6 +196,37 @@ def test_what_is_not_ours_is_not_used(folder, repository, data):
     shutil.rmtree(target, ignore_errors=True)
 
 
+def few_files():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+
+def test_few_files_are_open_at_a_time(folder, repository, data):
+    """Deep folders, many folders, many files of several pieces; all of them anew and in place."""
+    rng = random.Random(1)
+    source = f"{folder}/wide"
+    deep = source
+    for _ in range(480):
+        deep += "/d"
+    os.makedirs(deep)
+    for index in range(1500):
+        os.makedirs(f"{deep}/{index}")
+        fill(f"{deep}/{index}/file", 100, rng)
+    for index in range(150):
+        with open(f"{deep}/many{index}", "wb") as file:
+            file.write(rng.randbytes(5))
+            file.seek(300_000)
+            file.write(rng.randbytes(5))
+    repository.backup(source, "--name", "wide")
+    target = f"{folder}/narrow"
+    words = ["latest", "--source", "wide", "--path", source, "--target", target]
+    repository.restore(*words, preexec_fn=few_files)
+    support.run("diff", "-r", source, target)
+    for index in range(0, 1500, 2):
+        os.truncate(f"{target}{deep[len(source):]}/{index}/file", 50)
+    repository.restore(*words, "--in-place", preexec_fn=few_files)
+    support.run("diff", "-r", source, target)
+
+
 def test_dry_run_changes_nothing(folder, repository, data):
     target = f"{folder}/dry/run"
     done = repository.restore("latest", "--path", data, "--target", target, "--dry-run", "--json")
@@ -219,6 +251,7 @@ def main():
             test_keeps_what_was_restored,
             test_what_is_not_ours_is_not_used,
             test_dry_run_changes_nothing,
+            test_few_files_are_open_at_a_time,
         ):
             test(folder, repository, data)
             print("ok", test.__name__, flush=True)
