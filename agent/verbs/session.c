@@ -61,7 +61,7 @@ fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
     }
     if (fx_repository_open(options->repo, session.key, &session.repository, err) != FX_OK) {
         fx_repository_key_free(session.key);
-        return fx_err_wrap(err, "opening the repository \"%.150s\"", options->repo);
+        return err->code;
     }
     *out_session = session;
     return FX_OK;

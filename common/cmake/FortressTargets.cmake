@@ -41,7 +41,7 @@ endfunction()
 function(fx_test path)
   string(REPLACE "/" "_" name ${path})
   string(REGEX MATCH "^[^/]+" label ${path})
-  set(timeout_s 30)
+  set(timeout_s 60)
   if(FX_SANITIZE STREQUAL "thread")
     set(timeout_s 120) # some ten times slower
   endif()

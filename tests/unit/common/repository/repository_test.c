@@ -393,7 +393,7 @@ a_copy_of_the_index_is_used_while_it_is_true(void **state)
     enum { VERSIONS = 8 }; /* so many index objects are worth a copy */
     fx_err err = {0};
     char url[URL_BYTES];
-    char where[URL_BYTES];
+    static char where[URL_BYTES]; /* outlives a failure */
     fx_snapshot snapshots[VERSIONS + 1];
     fx_verify_report report = {0};
     new_url(url);
