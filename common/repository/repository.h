@@ -159,6 +159,12 @@ typedef enum fx_chunk_kind { FX_CHUNK_DATA, FX_CHUNK_TREE } fx_chunk_kind;
 FX_MUST_USE fx_code fx_writer_add_chunk(
     fx_writer *writer, fx_chunk_kind kind, fx_bytes content, fx_chunk_id *out_id, fx_err *err);
 
+/*
+ * Is the chunk stored where this writer may count on it? To be asked of every chunk that a new
+ * snapshot takes over from an old one without adding it. thread: any
+ */
+bool fx_writer_has(const fx_writer *writer, const fx_chunk_id *id);
+
 /* Makes all that was added durable, and known to later writers, without a snapshot. */
 FX_MUST_USE fx_code fx_writer_flush(fx_writer *writer, fx_err *err);
 

@@ -284,6 +284,13 @@ fx_writer_lease(const fx_writer *writer)
     return writer->lease;
 }
 
+bool
+fx_writer_has(const fx_writer *writer, const fx_chunk_id *id)
+{
+    FX_ASSERT(writer->magic == WRITER_MAGIC);
+    return is_recorded(writer, id);
+}
+
 void
 fx_writer_avoid(fx_writer *writer, const fx_id_set *packs)
 {

@@ -111,6 +111,19 @@ find_old(const fx_folder *folder, const char *name)
     return NULL;
 }
 
+/* An old snapshot may be void, or its packs about to go: then the file is read again. */
+static bool
+is_stored(const fx_walk_state *work, const fx_node *old)
+{
+    for (size_t index = 0; index < old->extent_count; index++) {
+        const fx_extent *extent = &old->extents[index];
+        if (!extent->is_hole && !fx_writer_has(work->request->writer, &extent->chunk)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /*
  * The old node of an unchanged file, moved. The change time speaks of all but the owner's name:
  * content, mode, owner, attributes.
@@ -124,7 +137,8 @@ reuse(fx_folder *folder, size_t place, const struct stat *info)
     if (old == NULL || old->kind != fx_meta_kind(info->st_mode) || old->kind == FX_NODE_FOLDER ||
         old->inode != info->st_ino || old->mtime_ns != fx_meta_mtime_ns(info) ||
         old->ctime_ns != ctime_ns || ctime_ns > work->request->parent_began.ns - FRESH_NS ||
-        (old->kind == FX_NODE_FILE && old->size_bytes != (uint64_t)info->st_size)) {
+        (old->kind == FX_NODE_FILE && old->size_bytes != (uint64_t)info->st_size) ||
+        !is_stored(work, old)) {
         return false;
     }
     fx_node *node = &folder->nodes[place];
