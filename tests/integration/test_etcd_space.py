@@ -78,8 +78,9 @@ def main():
     with running_lab(before_start=set_quota) as lab:
         west = lab.regions["us-west-2"]
         etcd = Etcd(lab, west)
-        wait_for("etcd is seen", lambda: lab.query("status")["etcd"], 20)
-        expect("it is well", not problems(lab))
+        # Right after the start a member may not have answered yet.
+        wait_for("etcd is seen and well",
+                 lambda: lab.query("status")["etcd"] and not problems(lab), 30)
         expect("fortress status shows it", "3 of 3 answer" in lab.fortress("status").stdout)
         expect("the database is full", fill(etcd))
         told = wait_for("NOSPACE is told", lambda: [
