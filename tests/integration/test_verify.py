@@ -21,10 +21,11 @@ def packs_of(repository):
 
 def flip(path):
     os.chmod(path, 0o640)
+    middle = os.path.getsize(path) // 2  # a pack of lists is small
     with open(path, "r+b") as file:
-        file.seek(100_000)
+        file.seek(middle)
         byte = file.read(1)
-        file.seek(100_000)
+        file.seek(middle)
         file.write(bytes([byte[0] ^ 4]))
 
 
