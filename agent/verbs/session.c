@@ -1,9 +1,12 @@
 #include "agent/verbs/session.h"
 
+#include "common/base/file.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool
 fx_session_cache_folder(char *out_path, size_t room_bytes)
@@ -17,10 +20,12 @@ fx_session_cache_folder(char *out_path, size_t room_bytes)
         length = snprintf(out_path, room_bytes, "%s", named);
     } else if (cache != NULL && cache[0] == '/') {
         length = snprintf(out_path, room_bytes, "%s/fortress", cache);
-    } else if (home != NULL && home[0] == '/') {
+    } else if (home != NULL && home[0] == '/' && access(home, W_OK) == 0) {
         length = snprintf(out_path, room_bytes, "%s/.cache/fortress", home);
     }
-    return length > 0 && (size_t)length < room_bytes;
+    fx_err ignored = {0};
+    return length > 0 && (size_t)length < room_bytes &&
+           fx_file_make_folder(out_path, 0700, &ignored) == FX_OK;
 }
 
 void

@@ -25,7 +25,7 @@ fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
  */
 void fx_session_use_cache(fx_session *session);
 
-/* The folder that such copies lie in; false: none is known. */
+/* The folder that such copies lie in, made if need be; false: there is none that can be used. */
 FX_MUST_USE bool fx_session_cache_folder(char *out_path, size_t room_bytes);
 
 void fx_session_close(fx_session *session);

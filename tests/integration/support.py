@@ -41,11 +41,14 @@ def seed(environment="FORTRESS_TEST_SEED"):
 def scratch(prefix="fortress-test-"):
     """A folder of the test's own, removed at the end."""
     folder = tempfile.mkdtemp(prefix=prefix)
+    before = os.environ.get("FORTRESS_CACHE_DIR")
     os.environ["FORTRESS_CACHE_DIR"] = os.path.join(folder, "cache")
     try:
         yield folder
     finally:
         del os.environ["FORTRESS_CACHE_DIR"]
+        if before is not None:
+            os.environ["FORTRESS_CACHE_DIR"] = before
         shutil.rmtree(folder, ignore_errors=True)
 
 

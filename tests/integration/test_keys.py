@@ -20,7 +20,8 @@ CLEARED = (
 
 def environment(**variables):
     """This process's environment without anything that could open a key file, and `variables`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(CLEARED)}
+    clean = {name: value for name, value in os.environ.items()
+             if name == "FORTRESS_CACHE_DIR" or not name.startswith(CLEARED)}
     clean["GNUPGHOME"] = "/dev/null"  # no home of GPG, and none can be made there
     clean.update({name: str(value) for name, value in variables.items()})
     return clean

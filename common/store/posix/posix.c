@@ -651,7 +651,7 @@ posix_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *e
         fx_store_note(
             to,
             "%" PRIu64 " MiB are free",
-            (uint64_t)room.f_bavail * (uint64_t)room.f_frsize / (1024 * 1024));
+            (uint64_t)room.f_bavail * (uint64_t)room.f_frsize / (UINT64_C(1024) * 1024));
     }
     fx_store_note(
         to,

@@ -361,6 +361,33 @@ pause_before_next(fx_remote *remote, int done, int64_t retry_after_s, fx_mono de
     return true;
 }
 
+/* Forgets what a failed attempt left. */
+static void
+take_back(const fx_remote_call *call, size_t begin_bytes)
+{
+    if (call->body != NULL && call->body->size_bytes > begin_bytes) {
+        call->body->size_bytes = begin_bytes;
+        call->body->data[begin_bytes] = '\0';
+    }
+}
+
+/* Is another attempt of no use? */
+static bool
+is_final(const fx_remote_call *call, fx_code code, fx_err *err)
+{
+    if (code == FX_ERR_LIMIT && !call->is_change) {
+        err->outcome = FX_CLASS_PERMANENT;
+    }
+    return code == FX_ERR_LIMIT || (code != FX_OK && err->outcome == FX_CLASS_PERMANENT);
+}
+
+/* Can the attempt have had its effect although it failed? */
+static bool
+may_have_happened(fx_code code, const fx_remote_answer *answer, const fx_err *err)
+{
+    return code == FX_OK ? answer->status >= 500 : err->outcome == FX_CLASS_UNKNOWN;
+}
+
 fx_code
 fx_remote_ask(
     fx_remote *remote,
@@ -380,17 +407,11 @@ fx_remote_ask(
             *out_answer = answer;
             return FX_OK;
         }
-        if (call->body != NULL && call->body->size_bytes > begin_bytes) {
-            call->body->size_bytes = begin_bytes;
-            call->body->data[begin_bytes] = '\0';
-        }
-        if (code == FX_ERR_LIMIT || (code != FX_OK && err->outcome == FX_CLASS_PERMANENT)) {
-            err->outcome =
-                code == FX_ERR_LIMIT && !call->is_change ? FX_CLASS_PERMANENT : err->outcome;
+        take_back(call, begin_bytes);
+        if (is_final(call, code, err)) {
             return fx_err_wrap(err, "asking to %s \"%.80s\"", call->what, call->key);
         }
-        maybe_done =
-            maybe_done || (code == FX_OK ? answer.status >= 500 : err->outcome == FX_CLASS_UNKNOWN);
+        maybe_done = maybe_done || may_have_happened(code, &answer, err);
         if (code == FX_OK) {
             fx_ignore(give_up(call, &answer, err), "said unless a later attempt succeeds");
         }

@@ -171,7 +171,7 @@ a_coordinator_has_one_key(void **state)
     assert_int_equal(fx_endorsers_add(&endorsers, &name, &region, path, &err), FX_ERR_EXISTS);
     name = fx_name_of("euw1-coord");
     assert_int_equal(
-        fx_endorsers_add(&endorsers, &name, &region, "/nonexistent", &err), FX_ERR_NOT_FOUND);
+        fx_endorsers_add(&endorsers, &name, &region, "/dev/null/none", &err), FX_ERR_NOT_FOUND);
     assert_int_equal(endorsers.count, COORDINATORS);
 }
 

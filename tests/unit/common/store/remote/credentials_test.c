@@ -12,6 +12,14 @@
 #include "common/base/file.h"
 #include "common/store/remote/credentials.h"
 
+/* NOLINTBEGIN(concurrency-mt-unsafe): one thread */
+static void
+set_variable(const char *name, const char *value)
+{
+    assert_int_equal(value == NULL ? unsetenv(name) : setenv(name, value, 1), 0);
+}
+/* NOLINTEND(concurrency-mt-unsafe) */
+
 static const fx_credential_name names[] = {
     {"TEST_STORE_KEY", "test_store_key", true},
     {"TEST_STORE_SECRET", "test_store_secret", true},
@@ -62,7 +70,7 @@ write_file(mode_t mode)
     fx_err err = {0};
     assert_int_equal(
         fx_file_replace(path, (fx_bytes){content, strlen(content)}, mode, &err), FX_OK);
-    assert_int_equal(setenv("FORTRESS_CREDENTIALS_FILE", path, 1), 0);
+    set_variable("FORTRESS_CREDENTIALS_FILE", path);
 }
 
 static void
@@ -78,15 +86,15 @@ the_environment_comes_before_the_file(void **state)
     assert_string_equal(found.origin, path);
     fx_credentials_clear(&found);
 
-    assert_int_equal(setenv("TEST_STORE_KEY", "E", 1), 0);
+    set_variable("TEST_STORE_KEY", "E");
     assert_int_equal(fx_credentials_load(names, 3, &found, &err), FX_ERR_NOT_FOUND);
     assert_non_null(strstr(err.message, "test_store_secret"));
-    assert_int_equal(setenv("TEST_STORE_SECRET", "F", 1), 0);
+    set_variable("TEST_STORE_SECRET", "F");
     assert_int_equal(fx_credentials_load(names, 3, &found, &err), FX_OK);
     assert_string_equal((char *)found.values[0]->data, "E");
     fx_credentials_clear(&found);
-    assert_int_equal(unsetenv("TEST_STORE_KEY"), 0);
-    assert_int_equal(unsetenv("TEST_STORE_SECRET"), 0);
+    set_variable("TEST_STORE_KEY", NULL);
+    set_variable("TEST_STORE_SECRET", NULL);
 }
 
 static void
@@ -96,11 +104,11 @@ a_profile_names_the_section(void **state)
     fx_err err = {0};
     fx_credentials found = {0};
     write_file(0600);
-    assert_int_equal(setenv("AWS_PROFILE", "other", 1), 0);
+    set_variable("AWS_PROFILE", "other");
     assert_int_equal(fx_credentials_load(names, 1, &found, &err), FX_OK);
     assert_string_equal((char *)found.values[0]->data, "O");
     fx_credentials_clear(&found);
-    assert_int_equal(unsetenv("AWS_PROFILE"), 0);
+    set_variable("AWS_PROFILE", NULL);
 }
 
 static void
@@ -112,7 +120,7 @@ a_file_that_others_read_is_refused(void **state)
     write_file(0640);
     assert_int_equal(fx_credentials_load(names, 3, &found, &err), FX_ERR_DENIED);
     assert_null(strstr(err.message, "signs"));
-    assert_int_equal(setenv("FORTRESS_CREDENTIALS_FILE", "/none/such", 1), 0);
+    set_variable("FORTRESS_CREDENTIALS_FILE", "/none/such");
     assert_int_equal(fx_credentials_load(names, 3, &found, &err), FX_ERR_NOT_FOUND);
 }
 
