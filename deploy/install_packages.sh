@@ -1,18 +1,24 @@
 #!/bin/sh
-# install_packages.sh SECTION…: installs what is missing of the named sections of packages.txt.
+# install_packages.sh SECTION…: installs what is missing of the named sections of packages.txt. A line is a package,
+# or a package and a command: then nothing is missing where the command is there, wherever it came from.
 # Debian's PostgreSQL and name server packages start services of their own; none is wanted here.
 set -eu
 list=$(dirname "$0")/packages.txt
 wanted=
 for section in "$@"; do
     packages=$(awk -v section="# [$section]" '
-        index($0, "# [") == 1 { on = index($0, section) == 1 } !/^#/ && NF && on' "$list")
+        index($0, "# [") == 1 { on = index($0, section) == 1 } !/^#/ && NF && on { print $1 ":" $2 }' "$list")
     [ -n "$packages" ] || { echo "install_packages.sh: no section $section in $list" >&2; exit 2; }
     wanted="$wanted $packages"
 done
 
 missing=
-for package in $wanted; do
+for line in $wanted; do
+    package=${line%%:*}
+    command=${line#*:}
+    if [ -n "$command" ] && command -v "$command" >/dev/null; then
+        continue
+    fi
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing="$missing $package"
 done
