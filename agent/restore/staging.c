@@ -76,6 +76,13 @@ typedef struct emptying {
     char *name;
 } emptying;
 
+void
+fx_staging_unlock(int folder_fd, const char *name, unsigned mode)
+{
+    int ignored = fchmodat(folder_fd, name, mode, 0);
+    (void)ignored;
+}
+
 static bool
 enter_to_empty(int folder_fd, const char *name, emptying *out_folder)
 {
@@ -83,7 +90,7 @@ enter_to_empty(int folder_fd, const char *name, emptying *out_folder)
     if (fstatat(folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(info.st_mode)) {
         return false;
     }
-    (void)fchmodat(folder_fd, name, 0700, 0); /* restored modes may lock us out */
+    fx_staging_unlock(folder_fd, name, 0700);
     int fd = openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         return false;

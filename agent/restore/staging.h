@@ -38,3 +38,9 @@ void fx_staging_close(fx_staging *staging);
 
 /* Leaves it for the same restore to go on with. */
 void fx_staging_leave(fx_staging *staging);
+
+/*
+ * In a private folder: gives an entry a mode that lets us in, where its own, already restored one
+ * may lock us out. Where that fails, opening it says why.
+ */
+void fx_staging_unlock(int folder_fd, const char *name, unsigned mode);

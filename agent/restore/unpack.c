@@ -3,6 +3,7 @@
 #include "agent/restore/joints.h"
 #include "agent/restore/pending.h"
 #include "agent/restore/sparse.h"
+#include "agent/restore/staging.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,7 +89,7 @@ open_kept(const unpacking *work, fx_pending_file *file, fx_err *err)
     struct stat info;
     int fd = openat(folder->fd, name, flags);
     if (fd < 0 && errno == EACCES && work->request->is_private) {
-        (void)fchmodat(folder->fd, name, 0600, 0);
+        fx_staging_unlock(folder->fd, name, 0600);
         fd = openat(folder->fd, name, flags);
     }
     if (fd < 0 && errno == ENOENT) {
@@ -408,7 +409,7 @@ open_folder(const unpacking *work, const fx_pending_folder *around, const char *
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     if (work->request->keeps && work->request->is_private) {
-        (void)fchmodat(around->fd, name, 0700, 0); /* its own mode may lock us out */
+        fx_staging_unlock(around->fd, name, 0700);
     }
     return openat(around->fd, name, flags);
 }

@@ -185,6 +185,7 @@ read_copy(fx_repository *repository, const fx_index_entry *entry, fx_buf *out_co
     if (open_pack(repository, entry->pack, &object, err) != FX_OK) {
         return err->code;
     }
+    FX_ASSERT(object != NULL);
     const fx_blob *blob = &object->blobs[entry->blob];
     if (memcmp(blob->id.bytes, entry->id.bytes, FX_ID_BYTES) != 0) {
         return fx_fail(

@@ -22,19 +22,23 @@ fx_store_largest(const fx_store_health *health)
     return largest;
 }
 
+static bool
+is_filling(const fx_store_health *health)
+{
+    const fx_store_member *largest = fx_store_largest(health);
+    return largest != NULL && is_beyond(health, largest->size_bytes, FX_STORE_FILLING_PERCENT);
+}
+
 fx_store_trouble
 fx_store_judge(const fx_store_health *health)
 {
-    const fx_store_member *largest = fx_store_largest(health);
     if (health->corrupt) {
         return FX_STORE_CORRUPT;
     }
     if (health->no_space) {
         return FX_STORE_NO_SPACE;
     }
-    return largest != NULL && is_beyond(health, largest->size_bytes, FX_STORE_FILLING_PERCENT)
-               ? FX_STORE_FILLING
-               : FX_STORE_WELL;
+    return is_filling(health) ? FX_STORE_FILLING : FX_STORE_WELL;
 }
 
 static bool
@@ -96,8 +100,7 @@ fx_upkeep_decide(const fx_store_health *health, const fx_upkeep_past *past, fx_m
     if (sparse < health->member_count) {
         return (fx_upkeep){.act = FX_UPKEEP_DEFRAGMENT, .member = sparse};
     }
-    int64_t largest_bytes = fx_store_largest(health)->size_bytes;
-    if (health->no_space && !is_beyond(health, largest_bytes, FX_STORE_FILLING_PERCENT)) {
+    if (health->no_space && !is_filling(health)) {
         return (fx_upkeep){.act = FX_UPKEEP_DISARM};
     }
     return nothing;
