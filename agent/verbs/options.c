@@ -42,6 +42,9 @@ enum option_id {
     OPTION_WAIT,
     OPTION_REVOKE,
     OPTION_TAKE_OVER,
+    OPTION_TIER,
+    OPTION_JOBS,
+    OPTION_BANDWIDTH,
 };
 
 static const struct option known[] = {
@@ -80,6 +83,10 @@ static const struct option known[] = {
     {"wait", required_argument, NULL, OPTION_WAIT},
     {"revoke", no_argument, NULL, OPTION_REVOKE},
     {"take-over", no_argument, NULL, OPTION_TAKE_OVER},
+    {"to", required_argument, NULL, OPTION_TIER},
+    {"from", required_argument, NULL, OPTION_TIER},
+    {"jobs", required_argument, NULL, OPTION_JOBS},
+    {"bandwidth", required_argument, NULL, OPTION_BANDWIDTH},
     {NULL, 0, NULL, 0},
 };
 
@@ -180,6 +187,7 @@ count_of(enum option_id id, fx_options *options)
         {OPTION_KEEP_MONTHLY, &options->retention.monthly},
         {OPTION_KEEP_YEARLY, &options->retention.yearly},
         {OPTION_LIVE_PERCENT, &options->live_percent},
+        {OPTION_JOBS, &options->jobs},
     };
     for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
         if (places[index].id == id) {
@@ -259,6 +267,31 @@ read_portion(const char *text, fx_options *options)
     return options->read_share_ppm >= 1 && options->read_share_ppm <= 1000000;
 }
 
+/* "500000", "64K", "8M", "1G": bytes a second; the units are powers of 1024. */
+static bool
+read_bandwidth(const char *text, uint64_t *out_bytes_s)
+{
+    static const char units[] = "KMG";
+    const char *rest = text;
+    unsigned value = read_count(text, &rest);
+    const char *unit = *rest == '\0' ? NULL : strchr(units, *rest);
+    if (rest == text || value == 0 || (*rest != '\0' && (unit == NULL || rest[1] != '\0'))) {
+        return false;
+    }
+    *out_bytes_s = (uint64_t)value << (unit == NULL ? 0 : 10 * (unit - units + 1));
+    return true;
+}
+
+static int
+take_tier(const char *verb, fx_options *options)
+{
+    if (options->tier_count == FX_OPTIONS_TIERS_MAX) {
+        return wrong_usage(verb, "one tier too many:", optarg);
+    }
+    options->tiers[options->tier_count++] = optarg;
+    return 0;
+}
+
 /* Options with a number or a length of time. */
 static int
 take_number(const char *verb, const struct option *option, fx_options *options)
@@ -290,7 +323,16 @@ take_option(const char *verb, const struct option *option, fx_options *options)
     if (id == OPTION_READ_DATA && optarg != NULL && !read_portion(optarg, options)) {
         return wrong_usage(verb, "--read-data takes N/M or a share like 2.5%, not", optarg);
     }
+    if (id == OPTION_BANDWIDTH && !read_bandwidth(optarg, &options->bandwidth_bytes_s)) {
+        return wrong_usage(verb, "--bandwidth takes bytes a second like 800K or 8M, not", optarg);
+    }
+    if (id == OPTION_TIER) {
+        return take_tier(verb, options);
+    }
     bool *flag = flag_of(id, options);
+    if (id == OPTION_BANDWIDTH) {
+        return 0;
+    }
     if (place != NULL) {
         *place = optarg;
     } else if (flag != NULL) {

@@ -4,6 +4,8 @@
 #include "common/base/clock.h"
 #include "common/repository/retention.h"
 
+enum { FX_OPTIONS_TIERS_MAX = 8 };
+
 typedef struct fx_options {
     const char *repo;
     const char *key_file; /* NULL: none given; likewise the next ones */
@@ -14,8 +16,12 @@ typedef struct fx_options {
     const char *source;
     const char *scope;
     const char *out;
-    const char *recipient_kind; /* "passphrase", "x25519", ...; NULL: none given */
-    const char *recipient;      /* its key, where the kind has one to be named */
+    const char *recipient_kind;              /* "passphrase", "x25519", ...; NULL: none given */
+    const char *recipient;                   /* its key, where the kind has one to be named */
+    const char *tiers[FX_OPTIONS_TIERS_MAX]; /* of --to or --from */
+    unsigned tier_count;
+    unsigned jobs;              /* 0: none given */
+    uint64_t bandwidth_bytes_s; /* likewise */
     fx_wall time;               /* 0: none given */
     fx_dur wait;
     fx_retention retention;

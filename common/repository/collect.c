@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/hex.h"
+#include "common/repository/forgotten.h"
 #include "common/repository/index_writer.h"
 #include "common/repository/key.h"
 #include "common/repository/lease.h"
@@ -93,6 +94,69 @@ look_at_snapshots(collection *work, fx_err *err)
     work->root_list = FX_TAKE(list.items);
     work->root_count = list.count;
     return code == FX_OK ? FX_OK : fx_err_wrap(err, "finding what snapshots need");
+}
+
+/* No snapshot that can be read with this key, or not all of it is there yet. */
+static bool
+is_not_whole(fx_code code)
+{
+    return code == FX_ERR_NOT_FOUND || code == FX_ERR_DAMAGED || code == FX_ERR_WRONG_KEY ||
+           code == FX_ERR_UNSUPPORTED || code == FX_ERR_LIMIT;
+}
+
+/*
+ * What a replicator is about to put, and may put late. As the last: where not all is there yet,
+ * some of it is marked, and nobody may take from that that the rest is marked too.
+ */
+static fx_code
+look_at_arriving(collection *work, const fx_id_set *arriving, fx_err *err)
+{
+    for (size_t i = 0; i < arriving->capacity; i++) {
+        char hex[2 * FX_ID_BYTES + 1];
+        char store_key[FX_KEY_TEXT_BYTES];
+        fx_chunk_id root;
+        fx_err failure = {0};
+        if (!arriving->used[i] || fx_id_set_has(&work->roots, &arriving->slots[i])) {
+            continue;
+        }
+        fx_hex_encode((fx_bytes){arriving->slots[i].bytes, FX_ID_BYTES}, hex);
+        (void)snprintf(store_key, sizeof store_key, "arriving/%s", hex);
+        fx_code code = fx_repository_root_at(work->repository, store_key, &root, &failure);
+        if (code == FX_OK) {
+            code = fx_live_add_root(&work->live, &root, &failure);
+        }
+        if (code != FX_OK && !is_not_whole(code)) {
+            *err = failure;
+            return fx_err_wrap(err, "looking what an arriving snapshot needs");
+        }
+    }
+    return FX_OK;
+}
+
+/* The second look: what arrives is listed before what has arrived. */
+static fx_code
+look_again(collection *work, fx_err *err)
+{
+    fx_id_set arriving = {0};
+    fx_id_set forgotten = {0};
+    fx_code code = fx_arriving_read(work->repository->store, &arriving, err);
+    if (code == FX_OK) {
+        code = look_at_snapshots(work, err);
+    }
+    if (code == FX_OK) {
+        code = fx_forgotten_read(work->repository->store, &forgotten, err);
+    }
+    for (size_t i = 0; i < arriving.capacity; i++) { /* forgotten ones are roots of nothing */
+        if (arriving.used[i] && fx_id_set_has(&forgotten, &arriving.slots[i])) {
+            arriving.used[i] = false;
+        }
+    }
+    if (code == FX_OK) {
+        code = look_at_arriving(work, &arriving, err);
+    }
+    fx_id_set_free(&arriving);
+    fx_id_set_free(&forgotten);
+    return code;
 }
 
 typedef struct named_pack {
@@ -736,6 +800,41 @@ remove_void(collection *work, fx_err *err)
     return code;
 }
 
+/* Announcements of what has arrived, or was forgotten. A snapshot goes only after it was said to be
+ * forgotten. */
+static fx_code
+remove_arrived(const collection *work, fx_err *err)
+{
+    fx_id_set arriving = {0};
+    fx_id_set settled = {0};
+    fx_key_list list = {0};
+    fx_store *store = work->repository->store;
+    fx_code code = fx_arriving_read(store, &arriving, err);
+    if (code == FX_OK && arriving.count > 0) {
+        code = fx_forgotten_read(store, &settled, err);
+    }
+    if (code == FX_OK && arriving.count > 0) {
+        code = fx_repository_list_keys(work->repository, "snapshots/", &list, err);
+    }
+    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        fx_chunk_id id;
+        fx_err ignored = {0};
+        const char *hex = strrchr(list.items[i], '/') + 1;
+        if (fx_hex_decode(hex, id.bytes, sizeof id.bytes, &ignored) == FX_OK) {
+            (void)fx_id_set_add(&settled, &id);
+        }
+    }
+    for (size_t i = 0; code == FX_OK && i < arriving.capacity; i++) {
+        if (arriving.used[i] && fx_id_set_has(&settled, &arriving.slots[i])) {
+            code = fx_arriving_remove(store, &arriving.slots[i], err);
+        }
+    }
+    fx_id_set_free(&arriving);
+    fx_id_set_free(&settled);
+    fx_key_list_free(&list);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "removing announcements");
+}
+
 /* ---- all
  * -------------------------------------------------------------------------------------------- */
 
@@ -755,7 +854,7 @@ remove_unneeded(collection *work, fx_err *err)
     fx_code code = fx_mark_put(store, work->mark, &names, err);
     fx_id_set_free(&names);
     if (code != FX_OK || await_writers(work, err) != FX_OK || learn(work, false, err) != FX_OK ||
-        look_at_snapshots(work, err) != FX_OK || spare_packs(work, err) != FX_OK ||
+        look_again(work, err) != FX_OK || spare_packs(work, err) != FX_OK ||
         settle_revoked(work, err) != FX_OK || write_indexes(work, err) != FX_OK ||
         remove_old_indexes(work, err) != FX_OK || remove_packs(work, err) != FX_OK) {
         return err->code;
@@ -798,7 +897,10 @@ collect(collection *work, fx_err *err)
                      remove_unneeded(work, err) != FX_OK)) {
         return err->code;
     }
-    return clear_leases(work, err) == FX_OK ? remove_void(work, err) : err->code;
+    if (clear_leases(work, err) != FX_OK || remove_arrived(work, err) != FX_OK) {
+        return err->code;
+    }
+    return remove_void(work, err);
 }
 
 /* The repository's key has one scope. Adds to the report. */

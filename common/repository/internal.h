@@ -141,7 +141,16 @@ FX_MUST_USE fx_code fx_repository_refresh_indexes(fx_repository *repository, fx_
 /* With the lock held, too. */
 void fx_repository_forget_indexes(fx_repository *repository);
 
-/* As fx_repository_list(), with those that are void. */
+/* The readable part of a snapshot object of that key. errors: DAMAGED */
+FX_MUST_USE fx_code fx_snapshot_decode(
+    const fx_object *object, const char *store_key, fx_snapshot *out_snapshot, fx_err *err);
+
+/* The root of a snapshot object that lies under any key. errors: as fx_repository_snapshot_root()
+ */
+FX_MUST_USE fx_code fx_repository_root_at(
+    fx_repository *repository, const char *store_key, fx_chunk_id *out_root, fx_err *err);
+
+/* As fx_repository_list(), with those that are void or were forgotten. */
 FX_MUST_USE fx_code fx_repository_list_all(
     fx_repository *repository,
     fx_snapshot_list *out_list,

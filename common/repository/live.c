@@ -109,6 +109,12 @@ add_tree(fx_live *live, const fx_chunk_id *id, size_t depth, fx_err *err)
 /* NOLINTEND(misc-no-recursion) */
 
 fx_code
+fx_live_add_root(fx_live *live, const fx_chunk_id *root, fx_err *err)
+{
+    return add_tree(live, root, 0, err);
+}
+
+fx_code
 fx_live_add_snapshot(fx_live *live, const char *snapshot_id, fx_err *err)
 {
     fx_chunk_id root;

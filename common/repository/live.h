@@ -19,4 +19,7 @@ void fx_live_free(fx_live *live);
 /* Marks all that a snapshot needs. errors: those of reading its trees, naming it */
 FX_MUST_USE fx_code fx_live_add_snapshot(fx_live *live, const char *snapshot_id, fx_err *err);
 
+/* The same of a root that is known. */
+FX_MUST_USE fx_code fx_live_add_root(fx_live *live, const fx_chunk_id *root, fx_err *err);
+
 bool fx_live_has(const fx_live *live, uint32_t pack, uint32_t blob);

@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/hex.h"
+#include "common/repository/forgotten.h"
 #include "common/repository/lease.h"
 
 enum {
@@ -440,8 +441,9 @@ set_text(char *out, size_t room_bytes, const char *text)
     (void)snprintf(out, room_bytes, "%s", text == NULL ? "" : text);
 }
 
-static fx_code
-decode_header(const fx_object *object, const char *store_key, fx_snapshot *out, fx_err *err)
+fx_code
+fx_snapshot_decode(
+    const fx_object *object, const char *store_key, fx_snapshot *out_snapshot, fx_err *err)
 {
     Fortress__Repository__SnapshotHeader *header =
         fortress__repository__snapshot_header__unpack(NULL, object->plain_bytes, object->plain);
@@ -466,7 +468,7 @@ decode_header(const fx_object *object, const char *store_key, fx_snapshot *out, 
     snapshot.added_bytes = header->added_bytes;
     snapshot.warning_count = header->warning_count;
     fortress__repository__snapshot_header__free_unpacked(header, NULL);
-    *out = snapshot;
+    *out_snapshot = snapshot;
     return FX_OK;
 }
 
@@ -496,7 +498,7 @@ read_snapshot(
             "could not read \"%s\": its bytes are not what was written",
             store_key);
     }
-    if (decode_header(object, store_key, out_snapshot, err) != FX_OK || out_root == NULL) {
+    if (fx_snapshot_decode(object, store_key, out_snapshot, err) != FX_OK || out_root == NULL) {
         return err->code;
     }
     if (object->blob_count != 1 ||
@@ -534,19 +536,22 @@ static fx_code
 mark_void(fx_repository *repository, fx_snapshot_list *list, fx_err *err)
 {
     fx_settlements settled;
+    fx_id_set forgotten = {0};
     if (fx_settlements_read(repository->store, &settled, err) != FX_OK) {
         return err->code;
     }
+    fx_code code = fx_forgotten_read(repository->store, &forgotten, err);
     for (size_t i = 0; i < list->count; i++) {
         fx_chunk_id id;
         fx_err ignored = {0};
         fx_snapshot *snapshot = &list->items[i];
         snapshot->is_void =
             fx_hex_decode(snapshot->id, id.bytes, sizeof id.bytes, &ignored) == FX_OK &&
-            fx_settlements_void(&settled, snapshot->lease, &id);
+            (fx_settlements_void(&settled, snapshot->lease, &id) || fx_id_set_has(&forgotten, &id));
     }
     fx_settlements_free(&settled);
-    return FX_OK;
+    fx_id_set_free(&forgotten);
+    return code;
 }
 
 fx_code
@@ -692,10 +697,27 @@ fx_repository_forget(fx_repository *repository, const char *snapshot_id, fx_err 
     FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
     (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
     fx_mono deadline = fx_repository_deadline();
-    if (fx_store_remove(repository->store, store_key, deadline, err) != FX_OK) {
+    uint64_t size_bytes = 0;
+    if (fx_store_stat(repository->store, store_key, deadline, &size_bytes, err) != FX_OK ||
+        fx_forgotten_put(repository->store, snapshot_id, err) != FX_OK ||
+        fx_store_remove(repository->store, store_key, deadline, err) != FX_OK) {
         return fx_err_wrap(err, "forgetting snapshot %.16s", snapshot_id);
     }
     return FX_OK;
+}
+
+fx_code
+fx_repository_root_at(
+    fx_repository *repository, const char *store_key, fx_chunk_id *out_root, fx_err *err)
+{
+    fx_snapshot ignored;
+    if (fx_repository_need_read(repository, err) != FX_OK) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&repository->lock);
+    fx_code code = read_snapshot(repository, store_key, &ignored, out_root, err);
+    (void)pthread_mutex_unlock(&repository->lock);
+    return code;
 }
 
 fx_code
@@ -703,15 +725,8 @@ fx_repository_snapshot_root(
     fx_repository *repository, const char *snapshot_id, fx_chunk_id *out_root, fx_err *err)
 {
     char store_key[FX_KEY_TEXT_BYTES];
-    fx_snapshot ignored;
-    if (fx_repository_need_read(repository, err) != FX_OK) {
-        return err->code;
-    }
     (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
-    (void)pthread_mutex_lock(&repository->lock);
-    fx_code code = read_snapshot(repository, store_key, &ignored, out_root, err);
-    (void)pthread_mutex_unlock(&repository->lock);
-    return code;
+    return fx_repository_root_at(repository, store_key, out_root, err);
 }
 
 fx_code

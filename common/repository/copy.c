@@ -1,0 +1,215 @@
+#include "common/repository/copy.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/monitor.h"
+#include "common/base/pool.h"
+#include "common/repository/internal.h"
+
+enum { QUEUE_MAX = 64, PAUSE_MS = 200, NS_PER_MS = 1000000 };
+
+struct fx_copier {
+    fx_copy_options options;
+    fx_monitor monitor; /* guards all below */
+    fx_mono next;       /* when the limit lets the next byte pass */
+    fx_copy_progress progress;
+    fx_copy_result *result; /* of the run */
+    fx_err failure;         /* the first of the run */
+    bool has_failed;
+};
+
+fx_copier *
+fx_copier_new(const fx_copy_options *options)
+{
+    FX_ASSERT(options->job_count <= FX_COPY_JOBS_MAX);
+    fx_copier *copier = calloc(1, sizeof *copier);
+    FX_ASSERT(copier != NULL);
+    copier->options = *options;
+    copier->progress.total_bytes = options->total_bytes;
+    copier->next = fx_clock_mono();
+    fx_monitor_init(&copier->monitor);
+    return copier;
+}
+
+void
+fx_copier_free(fx_copier *copier)
+{
+    if (copier != NULL) {
+        fx_monitor_deinit(&copier->monitor);
+        free(copier);
+    }
+}
+
+void
+fx_copier_expect(fx_copier *copier, uint64_t more_bytes)
+{
+    fx_monitor_lock(&copier->monitor);
+    copier->progress.total_bytes += more_bytes;
+    fx_monitor_unlock(&copier->monitor);
+}
+
+void
+fx_copier_find(fx_copier *copier, const char *text)
+{
+    fx_monitor_lock(&copier->monitor);
+    if (copier->options.finding != NULL) {
+        copier->options.finding(copier->options.ctx, text);
+    }
+    fx_monitor_unlock(&copier->monitor);
+}
+
+static bool
+is_cancelled(const fx_copier *copier)
+{
+    return copier->options.cancel != NULL && atomic_load(copier->options.cancel);
+}
+
+/* Each takes its part of the time line; what was not used of the past is not saved up. */
+fx_code
+fx_copier_wait(fx_copier *copier, uint64_t size_bytes, fx_err *err)
+{
+    uint64_t limit = copier->options.limit_bytes_s;
+    fx_monitor_lock(&copier->monitor);
+    fx_mono now = fx_clock_mono();
+    fx_mono begin = copier->next.ns > now.ns ? copier->next : now;
+    if (limit > 0) {
+        double took_ns = (double)size_bytes * 1e9 / (double)limit;
+        copier->next = (fx_mono){.ns = begin.ns + (int64_t)took_ns};
+        begin = copier->next; /* when all of it may have passed */
+    }
+    fx_monitor_unlock(&copier->monitor);
+    while (limit > 0 && !is_cancelled(copier) && now.ns < begin.ns) {
+        int64_t left_ms = (begin.ns - now.ns) / NS_PER_MS + 1;
+        fx_clock_sleep(FX_DUR_MS(left_ms < PAUSE_MS ? left_ms : PAUSE_MS));
+        now = fx_clock_mono();
+    }
+    return is_cancelled(copier) ? fx_fail(
+                                      err,
+                                      FX_ERR_CANCELLED,
+                                      "could not copy all: it was cancelled; what was copied stays")
+                                : FX_OK;
+}
+
+/* ---- one object
+ * ------------------------------------------------------------------------------------- */
+
+typedef struct job {
+    fx_copier *copier;
+    const fx_stored *item;
+} job;
+
+static bool
+is_damage(fx_code code)
+{
+    return code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED || code == FX_ERR_LIMIT ||
+           code == FX_ERR_IO;
+}
+
+/* *out_code: what the source said, FX_OK for an object that is there afterwards. */
+static fx_code
+copy_one(const job *one, fx_code *out_source, fx_err *err)
+{
+    const fx_copy_options *options = &one->copier->options;
+    const char *store_key = one->item->store_key;
+    FX_BUF_AUTO bytes;
+    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
+    if (fx_copier_wait(one->copier, one->item->size_bytes, err) != FX_OK) {
+        return err->code;
+    }
+    fx_err source = {0};
+    if (one->item->size_bytes < bytes.max_bytes) {
+        fx_buf_reserve(&bytes, (size_t)one->item->size_bytes); /* no more than it takes */
+    }
+    *out_source = fx_stored_get(options->from, store_key, options->key, &bytes, &source);
+    if (*out_source != FX_OK) {
+        *err = source;
+        return is_damage(*out_source) || *out_source == FX_ERR_NOT_FOUND ? FX_OK : err->code;
+    }
+    fx_err failure = {0};
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_put(options->to, store_key, fx_buf_bytes(&bytes), deadline, &failure);
+    if (code != FX_OK && code != FX_ERR_EXISTS) {
+        *err = failure;
+        return fx_err_wrap(err, "copying \"%.200s\"", store_key);
+    }
+    return FX_OK;
+}
+
+static void
+note(fx_copier *copier, const fx_stored *item, fx_code source, const fx_err *why)
+{
+    fx_copy_result *result = copier->result;
+    if (source == FX_OK) {
+        result->copied_count++;
+        result->copied_bytes += item->size_bytes;
+        copier->progress.object_count++;
+        copier->progress.done_bytes += item->size_bytes;
+        if (copier->options.progress != NULL) {
+            copier->options.progress(copier->options.ctx, &copier->progress);
+        }
+    } else if (source == FX_ERR_NOT_FOUND) {
+        result->gone_count++;
+    } else {
+        char text[FX_KEY_TEXT_BYTES + FX_ERR_MESSAGE_MAX_BYTES];
+        result->damaged_count++;
+        (void)snprintf(text, sizeof text, "%s: not copied: %s", item->store_key, why->message);
+        if (copier->options.finding != NULL) {
+            copier->options.finding(copier->options.ctx, text);
+        }
+    }
+}
+
+static void
+run_job(void *ctx)
+{
+    job *one = ctx;
+    fx_copier *copier = one->copier;
+    fx_err err = {0};
+    fx_code source = FX_OK;
+    fx_monitor_lock(&copier->monitor);
+    bool is_wanted = !copier->has_failed;
+    fx_monitor_unlock(&copier->monitor);
+    if (is_wanted) {
+        fx_code code = copy_one(one, &source, &err);
+        fx_monitor_lock(&copier->monitor);
+        if (code == FX_OK) {
+            note(copier, one->item, source, &err);
+        } else if (!copier->has_failed) {
+            copier->has_failed = true;
+            copier->failure = err;
+        }
+        fx_monitor_unlock(&copier->monitor);
+    }
+    free(one);
+}
+
+fx_code
+fx_copier_run(
+    fx_copier *copier,
+    const fx_stored *const *items,
+    size_t count,
+    fx_copy_result *result,
+    fx_err *err)
+{
+    unsigned job_count = copier->options.job_count;
+    if (count == 0) {
+        return FX_OK;
+    }
+    copier->result = result;
+    copier->has_failed = false;
+    fx_pool *pool = fx_pool_new(job_count == 0 ? FX_COPY_JOBS : job_count, QUEUE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        job *one = calloc(1, sizeof *one);
+        FX_ASSERT(one != NULL);
+        *one = (job){.copier = copier, .item = items[i]};
+        fx_pool_submit(pool, run_job, one);
+    }
+    fx_pool_free(pool);
+    if (copier->has_failed) {
+        *err = copier->failure;
+        return err->code;
+    }
+    return FX_OK;
+}
