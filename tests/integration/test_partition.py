@@ -12,7 +12,7 @@ from three_regions import (Writer, expect, expect_no_double_writer, is_primary, 
 
 
 class Network:
-    """A bridge in a namespace of its own (the world), and a namespace for each region."""
+    """A bridge, the world, and a namespace for each region."""
 
     ADDRESSES = {"us-west-2": "10.213.7.1", "us-east-1": "10.213.7.2", "eu-west-1": "10.213.7.3"}
     OUTSIDE = "10.213.7.254"
@@ -69,9 +69,9 @@ with open(path, "a", encoding="utf-8") as out:
 def main():
     skip_unless_root("to make network namespaces")
     network = Network()
-    network.make()
     inside = None
     try:
+        network.make()
         with running_lab(addresses=network.ADDRESSES, dns_address=network.OUTSIDE, prefixes={
                 name: ["ip", "netns", "exec", space] for name, space in network.spaces.items()}) as lab:
             west, east, europe = lab.regions.values()
