@@ -11,6 +11,7 @@
 #include "common/repository/key.h"
 #include "common/repository/lease.h"
 #include "common/repository/live.h"
+#include "common/repository/voucher.h"
 
 enum {
     INDEX_MANY = 16,       /* so many index objects are made few */
@@ -25,13 +26,14 @@ typedef struct collection {
     fx_writer *writer; /* its lease says that a collector is at work; it writes packs anew */
     fx_live live;
     bool *missing;   /* an index object names it, but it is not there; as doomed */
-    bool *doomed;    /* by number of the pack, of the first number where it has several */
-    uint32_t *canon; /* that first number */
+    bool *doomed;    /* by number of the pack, of the one that counts where it has several */
+    uint32_t *canon; /* that number */
     size_t pack_count;
     fx_id_set roots; /* ids of all snapshots whose chunks are kept */
     fx_snapshot *root_list;
     size_t root_count;
     fx_id_set index_names; /* of new index objects */
+    fx_id_set voucher_names; /* of new vouchers */
     char mark[FX_LEASE_ID_BYTES];
 } collection;
 
@@ -173,6 +175,55 @@ by_name(const void *left, const void *right)
     return order != 0 ? order : (one->number > two->number) - (one->number < two->number);
 }
 
+/* Does the pack hold what its record of that number says? */
+static bool
+is_true(const collection *work, uint32_t number, const fx_object *object)
+{
+    FX_BUF_AUTO record;
+    fx_err ignored = {0};
+    unsigned char digest[FX_ID_BYTES];
+    fx_index_pack pack = fx_index_pack_at(work->repository->index, number);
+    if (object->blob_count != pack.blob_count) {
+        return false;
+    }
+    fx_buf_init(&record, sizeof pack + (size_t)object->blob_count * FX_ID_BYTES);
+    const unsigned char *ids = object->blob_count == 0 ? NULL : object->blobs[0].id.bytes;
+    if (fx_index_encode(&pack, ids, sizeof object->blobs[0], &record, &ignored) != FX_OK) {
+        return false;
+    }
+    fx_index_record_of(
+        &fx_repository_key_writes(work->repository->key)->id, fx_buf_bytes(&record), digest);
+    return memcmp(digest, pack.record, sizeof digest) == 0;
+}
+
+/*
+ * Of several records of one pack, the one that counts: what somebody vouches for, else what the pack
+ * says itself. Anybody who can write can put an index object that lies.
+ */
+static uint32_t
+choose_record(const collection *work, const named_pack *same, size_t count)
+{
+    const fx_index *index = work->repository->index;
+    fx_index_pack first = fx_index_pack_at(index, same[0].number);
+    bool differ = false;
+    for (size_t i = 0; i < count; i++) {
+        fx_index_pack pack = fx_index_pack_at(index, same[i].number);
+        if (pack.is_trusted != 0) {
+            return same[i].number;
+        }
+        differ = differ || memcmp(pack.record, first.record, sizeof first.record) != 0;
+    }
+    for (size_t i = 0; differ && i < count; i++) {
+        fx_err ignored = {0};
+        FX_AUTO(fx_object) object = NULL;
+        if (fx_repository_load_pack(work->repository, same[i].number, &object, &ignored) == FX_OK &&
+            is_true(work, same[i].number, object)) {
+            return same[i].number;
+        }
+    }
+    return same[0].number;
+}
+
 /*
  * A pack can stand in the index several times: in two index objects, or when its own directory
  * told of it before the index object of a writer that was still at work.
@@ -189,14 +240,32 @@ find_doubles(collection *work)
         all[i].number = (uint32_t)i;
     }
     qsort(all, work->pack_count, sizeof *all, by_name);
-    uint32_t first = 0;
-    for (size_t i = 0; i < work->pack_count; i++) {
-        if (i == 0 || memcmp(all[i].name, all[i - 1].name, FX_ID_BYTES) != 0) {
-            first = all[i].number;
+    for (size_t i = 0; i < work->pack_count;) {
+        size_t end = i + 1;
+        while (end < work->pack_count && memcmp(all[i].name, all[end].name, FX_ID_BYTES) == 0) {
+            end++;
         }
-        work->canon[all[i].number] = first;
+        uint32_t chosen = choose_record(work, &all[i], end - i);
+        while (i < end) {
+            work->canon[all[i++].number] = chosen;
+        }
     }
     free(all);
+}
+
+/* Another record of a pack may count now: what was decided goes with it. */
+static void
+carry_over(collection *work)
+{
+    for (size_t i = 0; i < work->pack_count; i++) {
+        uint32_t counts = work->canon[i];
+        if (counts != i && work->doomed[i]) {
+            work->doomed[counts] = true;
+            work->missing[counts] = work->missing[counts] || work->missing[i];
+            work->doomed[i] = false;
+            work->missing[i] = false;
+        }
+    }
 }
 
 static bool
@@ -247,6 +316,7 @@ learn(collection *work, bool orphans_too, fx_err *err)
         work->doomed[work->pack_count++] = false;
     }
     find_doubles(work);
+    carry_over(work);
     return find_missing(work, err);
 }
 
@@ -284,14 +354,17 @@ doomed_names(const collection *work, fx_id_set *names)
     }
 }
 
-/* Is there a place of the chunk in a pack that stays? */
+/* Is there a place of the chunk in a pack that stays? With `is_certain`, one that is vouched for:
+ * then no other place is needed. */
 static bool
-is_elsewhere(const collection *work, const fx_chunk_id *id)
+is_elsewhere(const collection *work, const fx_chunk_id *id, bool is_certain)
 {
     fx_index_cursor cursor = {0};
     fx_index_entry entry;
     while (fx_index_next(work->repository->index, id, &cursor, &entry)) {
-        if (!is_doomed(work, entry.pack)) {
+        if (!is_doomed(work, entry.pack) &&
+            (!is_certain ||
+             fx_index_pack_at(work->repository->index, entry.pack).is_trusted != 0)) {
             return true;
         }
     }
@@ -331,7 +404,7 @@ move_chunk(collection *work, const fx_chunk_id *id, fx_err *err)
     FX_BUF_AUTO content;
     fx_buf_init(&content, FX_CHUNK_MAX_BYTES);
     fx_chunk_id again;
-    if (is_elsewhere(work, id)) {
+    if (is_elsewhere(work, id, true)) {
         return FX_OK;
     }
     if (fx_repository_read_chunk(work->repository, id, &content, err) != FX_OK ||
@@ -376,7 +449,8 @@ spare(void *ctx, const fx_index_entry *entry)
 {
     const collection *work = ctx;
     if (is_doomed(work, entry->pack) && !work->missing[work->canon[entry->pack]] &&
-        fx_live_has(&work->live, entry->pack, entry->blob) && !is_elsewhere(work, &entry->id)) {
+        fx_live_has(&work->live, entry->pack, entry->blob) &&
+        !is_elsewhere(work, &entry->id, true)) {
         work->doomed[work->canon[entry->pack]] = false;
     }
 }
@@ -394,7 +468,7 @@ count_lost(void *ctx, const fx_index_entry *entry)
     const collection *work = lost->work;
     lost->chunk_count += is_doomed(work, entry->pack) &&
                          fx_live_has(&work->live, entry->pack, entry->blob) &&
-                         !is_elsewhere(work, &entry->id);
+                         !is_elsewhere(work, &entry->id, false);
 }
 
 static fx_code
@@ -652,15 +726,18 @@ place_id(void *ctx, const fx_index_entry *entry)
 }
 
 static fx_code
-write_batch(batch *some, fx_index_writer *writer, fx_err *err)
+write_batch(batch *some, fx_index_writer *writer, fx_voucher_writer *voucher, fx_err *err)
 {
     const collection *work = some->work;
     fx_index_each(work->repository->index, place_id, some);
     for (uint32_t i = some->first; i < some->end; i++) {
         fx_index_pack pack = fx_index_pack_at(work->repository->index, i);
         const fx_chunk_id *ids = some->ids + (work->live.first[i] - work->live.first[some->first]);
+        bool is_vouched = pack.is_trusted != 0;
         if (work->canon[i] == i && !is_doomed(work, i) &&
-            fx_index_writer_add(writer, &pack, ids->bytes, sizeof *ids, err) != FX_OK) {
+            (fx_index_writer_add(writer, &pack, ids->bytes, sizeof *ids, err) != FX_OK ||
+             fx_voucher_writer_add(voucher, &pack, ids->bytes, sizeof *ids, is_vouched, err) !=
+                 FX_OK)) {
             return err->code;
         }
     }
@@ -672,12 +749,16 @@ write_indexes(collection *work, fx_err *err)
 {
     fx_session session;
     fx_index_writer writer;
+    fx_voucher_writer voucher;
     const fx_live *live = &work->live;
     if (fx_session_begin(work->repository->key, &session, err) != FX_OK) {
         return err->code;
     }
     fx_index_writer_init(&writer, work->repository->store, &session);
     writer.names = &work->index_names;
+    fx_voucher_writer_init(
+        &voucher, work->repository->store, fx_repository_key_writes(work->repository->key));
+    voucher.names = &work->voucher_names;
     fx_code code = FX_OK;
     for (uint32_t first = 0; code == FX_OK && first < work->pack_count;) {
         batch some = {.work = work, .first = first, .end = first + 1};
@@ -687,14 +768,18 @@ write_indexes(collection *work, fx_err *err)
         }
         some.ids = calloc(live->first[some.end] - live->first[first] + 1, sizeof *some.ids);
         FX_ASSERT(some.ids != NULL);
-        code = write_batch(&some, &writer, err);
+        code = write_batch(&some, &writer, &voucher, err);
         free(some.ids);
         first = some.end;
     }
     if (code == FX_OK) {
         code = fx_index_writer_finish(&writer, err);
     }
+    if (code == FX_OK) {
+        code = fx_voucher_writer_finish(&voucher, err);
+    }
     fx_index_writer_free(&writer);
+    fx_voucher_writer_free(&voucher);
     fx_wipe(&session, sizeof session);
     return code == FX_OK ? FX_OK : fx_err_wrap(err, "writing new indexes");
 }
@@ -708,6 +793,29 @@ remove_key(collection *work, const char *store_key, fx_err *err)
     if (code != FX_OK && code != FX_ERR_NOT_FOUND) {
         *err = failure;
         return fx_err_wrap(err, "removing \"%s\"", store_key);
+    }
+    return FX_OK;
+}
+
+/* What they say of packs that stay, the new ones say. Those with bad signatures say nothing. */
+static fx_code
+remove_old_vouchers(collection *work, fx_err *err)
+{
+    const fx_repository *repository = work->repository;
+    char prefix[FX_VOUCHER_PREFIX_BYTES];
+    fx_voucher_prefix(&fx_repository_key_writes(repository->key)->id, prefix);
+    for (size_t i = 0; i < repository->vouchers.capacity; i++) {
+        char hex[2 * FX_ID_BYTES + 1];
+        char store_key[FX_KEY_TEXT_BYTES];
+        const fx_chunk_id *name = &repository->vouchers.slots[i];
+        if (!repository->vouchers.used[i] || fx_id_set_has(&work->voucher_names, name)) {
+            continue;
+        }
+        fx_hex_encode((fx_bytes){name->bytes, FX_ID_BYTES}, hex);
+        (void)snprintf(store_key, sizeof store_key, "%s%s", prefix, hex);
+        if (remove_key(work, store_key, err) != FX_OK) {
+            return err->code;
+        }
     }
     return FX_OK;
 }
@@ -746,7 +854,7 @@ remove_packs(collection *work, fx_err *err)
 {
     for (size_t i = 0; i < work->pack_count; i++) {
         char store_key[FX_KEY_TEXT_BYTES];
-        if (!work->doomed[i] || work->missing[i]) { /* of several numbers, only the first is */
+        if (!work->doomed[i] || work->missing[i]) { /* of several numbers, only one is */
             continue;
         }
         fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
@@ -856,7 +964,8 @@ remove_unneeded(collection *work, fx_err *err)
     if (code != FX_OK || await_writers(work, err) != FX_OK || learn(work, false, err) != FX_OK ||
         look_again(work, err) != FX_OK || spare_packs(work, err) != FX_OK ||
         settle_revoked(work, err) != FX_OK || write_indexes(work, err) != FX_OK ||
-        remove_old_indexes(work, err) != FX_OK || remove_packs(work, err) != FX_OK) {
+        remove_old_vouchers(work, err) != FX_OK || remove_old_indexes(work, err) != FX_OK ||
+        remove_packs(work, err) != FX_OK) {
         return err->code;
     }
     return FX_OK;
@@ -884,6 +993,7 @@ collect(collection *work, fx_err *err)
     choose_packs(work);
     bool has_work = has_doomed(work) || repository->bad_count > 0 ||
                     repository->loaded.count - repository->foreign.count > INDEX_MANY ||
+                    repository->vouchers.count > INDEX_MANY ||
                     repository->rescued_count > 0;
     if (work->options->dry_run) {
         for (size_t i = 0; i < work->pack_count; i++) {
@@ -928,6 +1038,7 @@ collect_scope(
     fx_live_free(&work.live);
     fx_id_set_free(&work.roots);
     fx_id_set_free(&work.index_names);
+    fx_id_set_free(&work.voucher_names);
     return code;
 }
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "common/crypto/digest.h"
 #include "common/repository/index_part.h"
 
 enum {
@@ -182,6 +183,21 @@ fx_index_is_recorded(const fx_index *index, const fx_chunk_id *id)
     }
     unlock(index);
     return recorded;
+}
+
+bool
+fx_index_is_trusted(const fx_index *index, const fx_chunk_id *id)
+{
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
+    bool trusted = false;
+    read_lock(index);
+    while (!trusted && next_place(index, id, &cursor, &entry)) {
+        const fx_index_pack *pack = pack_at(index, entry.pack);
+        trusted = pack->is_rescued == 0 && pack->is_trusted != 0;
+    }
+    unlock(index);
+    return trusted;
 }
 
 void
@@ -379,31 +395,82 @@ get_number(const unsigned char *from, size_t size_bytes)
     return value;
 }
 
-fx_code
-fx_index_decode(fx_index *index, fx_bytes blob, fx_err *err)
+void
+fx_index_record_of(
+    const fx_scope_id *scope, fx_bytes record, unsigned char out_digest[FX_ID_BYTES])
 {
-    const unsigned char *data = blob.data;
-    size_t left_bytes = blob.size_bytes;
-    while (left_bytes > 0) {
-        fx_index_pack pack = {0};
-        if (left_bytes < RECORD_HEAD_BYTES) {
-            return fx_fail(err, FX_ERR_DAMAGED, "could not read an index: a record is cut short");
+    static const char use[] = "fortress pack record 1"; /* with its NUL */
+    FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();
+    fx_sha256_stream_add(stream, (fx_bytes){use, sizeof use});
+    fx_sha256_stream_add(stream, (fx_bytes){scope->bytes, sizeof scope->bytes});
+    fx_sha256_stream_add(stream, record);
+    fx_sha256_stream_finish(stream, out_digest);
+}
+
+size_t
+fx_index_trust(fx_index *index, const fx_id_set *records)
+{
+    static const fx_chunk_id none;
+    size_t count = 0;
+    (void)pthread_rwlock_wrlock(&index->lock);
+    for (size_t i = 0; records->count > 0 && i < index->part_count; i++) {
+        for (size_t at = 0; at < index->parts[i].pack_count; at++) {
+            fx_index_pack *pack = &index->parts[i].packs[at];
+            fx_chunk_id record;
+            memcpy(record.bytes, pack->record, FX_ID_BYTES);
+            if (pack->is_trusted == 0 && memcmp(&record, &none, sizeof none) != 0 &&
+                fx_id_set_has(records, &record)) {
+                pack->is_trusted = 1;
+                count++;
+            }
         }
+    }
+    (void)pthread_rwlock_unlock(&index->lock);
+    return count;
+}
+
+fx_code
+fx_index_take_record(fx_bytes *records, fx_bytes *out_record, fx_err *err)
+{
+    const unsigned char *data = records->data;
+    if (records->size_bytes < RECORD_HEAD_BYTES) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read an index: a record is cut short");
+    }
+    uint64_t count = get_number(data + FX_ID_BYTES + 8, 4);
+    if (count > BLOBS_IN_PACK_MAX ||
+        (records->size_bytes - RECORD_HEAD_BYTES) / FX_ID_BYTES < count) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read an index: a record is too long");
+    }
+    size_t record_bytes = RECORD_HEAD_BYTES + (size_t)count * FX_ID_BYTES;
+    *out_record = (fx_bytes){data, record_bytes};
+    *records = (fx_bytes){data + record_bytes, records->size_bytes - record_bytes};
+    return FX_OK;
+}
+
+fx_code
+fx_index_decode(fx_index *index, fx_bytes blob, const fx_index_origin *origin, fx_err *err)
+{
+    while (blob.size_bytes > 0) {
+        fx_index_pack pack = {.is_trusted = origin->is_trusted};
+        fx_bytes record;
+        if (fx_index_take_record(&blob, &record, err) != FX_OK) {
+            return err->code;
+        }
+        const unsigned char *data = record.data;
         memcpy(pack.name, data, FX_ID_BYTES);
         pack.size_bytes = get_number(data + FX_ID_BYTES, 8);
         pack.blob_count = (uint32_t)get_number(data + FX_ID_BYTES + 8, 4);
-        data += RECORD_HEAD_BYTES;
-        left_bytes -= RECORD_HEAD_BYTES;
-        if (pack.blob_count > BLOBS_IN_PACK_MAX || left_bytes / FX_ID_BYTES < pack.blob_count) {
-            return fx_fail(err, FX_ERR_DAMAGED, "could not read an index: a record is too long");
+        if (origin->scope != NULL) {
+            fx_index_record_of(origin->scope, record, pack.record);
         }
         fx_index_entry entry = {.pack = fx_index_add_pack(index, &pack)};
         for (entry.blob = 0; entry.blob < pack.blob_count; entry.blob++) {
-            memcpy(entry.id.bytes, data, FX_ID_BYTES);
+            memcpy(
+                entry.id.bytes,
+                data + RECORD_HEAD_BYTES + (size_t)entry.blob * FX_ID_BYTES,
+                FX_ID_BYTES);
             fx_index_add(index, &entry);
-            data += FX_ID_BYTES;
         }
-        left_bytes -= (size_t)pack.blob_count * FX_ID_BYTES;
     }
     return FX_OK;
 }

@@ -6,14 +6,17 @@
  */
 #pragma once
 
+#include "common/repository/id_set.h"
 #include "common/repository/object.h"
 
 /* As in a segment's file. */
 typedef struct fx_index_pack {
     unsigned char name[FX_ID_BYTES];
+    unsigned char record[FX_ID_BYTES]; /* fx_index_record_of() what is said of it; zero: unknown */
     uint64_t size_bytes;
     uint32_t blob_count;
-    uint32_t is_rescued; /* 1: known from its own directory, not from an index object */
+    uint16_t is_rescued; /* 1: known from its own directory, not from an index object */
+    uint16_t is_trusted; /* 1: a writer may count on it: common/repository/voucher.h */
 } fx_index_pack;
 
 /* As in a segment's file, but that the pack's number counts from the segment's first there. */
@@ -23,7 +26,7 @@ typedef struct fx_index_entry {
     uint32_t blob;
 } fx_index_entry;
 
-_Static_assert(sizeof(fx_index_pack) == 48 && sizeof(fx_index_entry) == 40, "as stored");
+_Static_assert(sizeof(fx_index_pack) == 80 && sizeof(fx_index_entry) == 40, "as stored");
 
 typedef struct fx_index fx_index;
 
@@ -56,6 +59,8 @@ bool fx_index_next(
 bool fx_index_has(const fx_index *index, const fx_chunk_id *id);
 /* Is the chunk in a pack that an index object names? */
 bool fx_index_is_recorded(const fx_index *index, const fx_chunk_id *id);
+/* The same, of a pack that a writer may count on? */
+bool fx_index_is_trusted(const fx_index *index, const fx_chunk_id *id);
 
 /* Every place of every chunk, in no order that means anything. `visit` must not add to the index.
  */
@@ -91,8 +96,22 @@ FX_MUST_USE fx_code fx_index_encode(
     size_t stride_bytes,
     fx_buf *out,
     fx_err *err);
+/* Whose the records are: the scope's id, or NULL where nobody asks; and whether they are believed. */
+typedef struct fx_index_origin {
+    const fx_scope_id *scope;
+    bool is_trusted;
+} fx_index_origin;
 /* Adds all records of a blob. errors: DAMAGED, after which the index must be rolled back */
-FX_MUST_USE fx_code fx_index_decode(fx_index *index, fx_bytes blob, fx_err *err);
+FX_MUST_USE fx_code
+fx_index_decode(fx_index *index, fx_bytes blob, const fx_index_origin *origin, fx_err *err);
+
+/* Takes the first record off. errors: DAMAGED */
+FX_MUST_USE fx_code fx_index_take_record(fx_bytes *records, fx_bytes *out_record, fx_err *err);
+/* Digest of a pack's record in a scope: what a voucher speaks of. */
+void fx_index_record_of(
+    const fx_scope_id *scope, fx_bytes record, unsigned char out_digest[FX_ID_BYTES]);
+/* A writer may count on the sealed packs with these records. How many were new to it. */
+size_t fx_index_trust(fx_index *index, const fx_id_set *records);
 
 /* ---- kept on disk -------------------------------------------------------------------------------
  */

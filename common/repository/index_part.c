@@ -26,7 +26,7 @@ typedef struct header {
     unsigned char check[FX_SHA256_BYTES]; /* of what is before */
 } header;
 
-static const char part_magic[8] = "FXINDEX1";
+static const char part_magic[8] = "FXINDEX2";
 
 static void
 seal_header(header *head)
@@ -169,9 +169,12 @@ write_part(int fd, merging *work, fx_bytes label)
     return done && write_entries(fd, work) && write_whole(fd, label.data, label.size_bytes);
 }
 
-/* false: it is not such a file, or cannot be mapped. */
+/*
+ * false: it is not such a file, or cannot be mapped. `sharing`: what is noted in the packs goes into
+ * the file (MAP_SHARED: nobody else has it) or takes memory (MAP_PRIVATE).
+ */
 static bool
-map_part(int fd, fx_index_part *out_part, uint64_t *out_label_bytes)
+map_part(int fd, int sharing, fx_index_part *out_part, uint64_t *out_label_bytes)
 {
     struct stat info;
     header head;
@@ -189,7 +192,7 @@ map_part(int fd, fx_index_part *out_part, uint64_t *out_label_bytes)
             most) {
         return false;
     }
-    void *map = mmap(NULL, (size_t)most, PROT_READ, MAP_SHARED, fd, 0);
+    void *map = mmap(NULL, (size_t)most, PROT_READ | PROT_WRITE, sharing, fd, 0);
     if (map == MAP_FAILED) {
         return false;
     }
@@ -249,7 +252,7 @@ fx_index_part_load(const char *path, fx_index_part *out_part, fx_buf *out_label,
     }
     fx_index_part part;
     uint64_t label_bytes = 0;
-    bool done = map_part(fd, &part, &label_bytes);
+    bool done = map_part(fd, MAP_PRIVATE, &part, &label_bytes);
     (void)close(fd);
     if (!done) {
         return fx_fail(err, FX_ERR_DAMAGED, "could not use \"%.200s\": it is damaged", path);
@@ -293,7 +296,7 @@ merge_in_file(merging *work, const char *folder, fx_index_part *out_part)
     uint64_t label_bytes = 0;
     int fd = open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
     bool done = fd >= 0 && write_part(fd, work, (fx_bytes){NULL, 0}) &&
-                map_part(fd, out_part, &label_bytes);
+                map_part(fd, MAP_SHARED, out_part, &label_bytes);
     if (fd >= 0) {
         (void)close(fd);
     }

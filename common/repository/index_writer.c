@@ -74,6 +74,7 @@ fx_index_writer_finish(fx_index_writer *writer, fx_err *err)
         return fx_err_wrap(err, "storing \"%s\"", store_key);
     }
     writer->added_bytes += bytes.size_bytes;
+    writer->last = name;
     if (writer->names != NULL) {
         (void)fx_id_set_add(writer->names, &name);
     }

@@ -14,6 +14,7 @@ typedef struct fx_index_writer {
     fx_buf records;       /* not in a blob yet */
     uint64_t added_bytes; /* stored so far */
     fx_id_set *names;     /* takes the names of what is put; may be NULL */
+    fx_chunk_id last;     /* name of what was put last */
 } fx_index_writer;
 
 /* Borrows `store` and `session`. */

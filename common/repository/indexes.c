@@ -6,6 +6,8 @@
 
 #include "common/base/file.h"
 #include "common/base/hex.h"
+#include "common/repository/own.h"
+#include "common/repository/voucher.h"
 
 enum {
     LIST_MAX = 1 << 24,
@@ -67,12 +69,15 @@ load_index(fx_repository *repository, const char *store_key, fx_err *err)
         return FX_OK;
     }
     fx_index_mark before = fx_index_marked(repository->index);
+    const fx_scope_keys *written = fx_repository_key_writes(repository->key);
+    bool is_written = memcmp(&object->scope, &written->id, sizeof written->id) == 0;
+    const fx_index_origin origin = {.scope = is_written ? &written->id : NULL};
     fx_code code = FX_OK;
     for (uint32_t i = 0; code == FX_OK && i < object->blob_count; i++) {
         fx_buf_clear(&content);
         code = fx_repository_open_blob(repository, object, &bytes, i, &content, err);
         if (code == FX_OK) {
-            code = fx_index_decode(repository->index, fx_buf_bytes(&content), err);
+            code = fx_index_decode(repository->index, fx_buf_bytes(&content), &origin, err);
         }
     }
     if (code != FX_OK) {
@@ -104,60 +109,188 @@ is_damage(fx_code code)
     return code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED || code == FX_ERR_LIMIT;
 }
 
+/* ---- vouchers
+ * ----------------------------------------------------------------------------------------- */
+
+static bool
+can_read_any(const fx_repository *repository)
+{
+    fx_err ignored = {0};
+    return fx_repository_need_read(repository, &ignored) == FX_OK;
+}
+
+/*
+ * To who can only write, vouchers say what index objects say to others. Those that are damaged, or
+ * signed by nobody of the scope, are as if they were not there: anybody can put them.
+ */
+static fx_code
+load_voucher(fx_repository *repository, const char *store_key, fx_err *err)
+{
+    FX_AUTO(fx_voucher) voucher = NULL;
+    const fx_scope_keys *scope = fx_repository_key_writes(repository->key);
+    const fx_index_origin vouched = {.scope = &scope->id, .is_trusted = true};
+    const fx_index_origin kept = {.scope = &scope->id};
+    fx_code code = fx_voucher_get(repository->store, store_key, scope, &voucher, err);
+    if (code != FX_OK) {
+        return is_damage(code) || code == FX_ERR_WRONG_KEY ? FX_OK : code;
+    }
+    FX_ASSERT(voucher != NULL);
+    fx_index_mark before = fx_index_marked(repository->index);
+    if (fx_index_decode(repository->index, voucher->records, &vouched, err) != FX_OK ||
+        fx_index_decode(repository->index, voucher->kept, &kept, err) != FX_OK) {
+        fx_index_roll_back(repository->index, &before);
+        return FX_OK;
+    }
+    if (fx_index_is_due(repository->index)) {
+        fx_index_seal(repository->index);
+    }
+    return FX_OK;
+}
+
+/* To who can read, they say which records of index objects are true. */
+static fx_code
+note_voucher(fx_repository *repository, const char *store_key, fx_err *err)
+{
+    FX_AUTO(fx_voucher) voucher = NULL;
+    fx_chunk_id name;
+    const fx_scope_keys *scope = fx_repository_key_writes(repository->key);
+    if (!name_of(store_key, &name) || fx_id_set_has(&repository->vouchers, &name)) {
+        return FX_OK;
+    }
+    fx_code code = fx_voucher_get(repository->store, store_key, scope, &voucher, err);
+    if (code == FX_OK) {
+        fx_err ignored = {0};
+        fx_ignore(
+            fx_voucher_digests(voucher->records, &scope->id, &repository->vouched, &ignored),
+            "what is malformed says nothing");
+    } else if (code == FX_ERR_WRONG_KEY) {
+        return FX_OK; /* of a newer key, which this host may get */
+    } else if (!is_damage(code)) {
+        return code;
+    }
+    (void)fx_id_set_add(&repository->vouchers, &name);
+    return FX_OK;
+}
+
+static fx_code
+note_vouchers(fx_repository *repository, const fx_key_list *list, fx_err *err)
+{
+    fx_code code = FX_OK;
+    for (size_t i = 0; code == FX_OK && i < list->count; i++) {
+        code = note_voucher(repository, list->items[i], err);
+    }
+    return code;
+}
+
+/*
+ * What this host stored, where a collector has not removed its index object since, or has said that
+ * it keeps the packs.
+ */
+static void
+add_own(fx_repository *repository, const fx_id_set *listed)
+{
+    fx_own own;
+    fx_err ignored = {0};
+    fx_id_set digests = {0};
+    const fx_scope_keys *scope = fx_repository_key_writes(repository->key);
+    const fx_index_origin origin = {.scope = &scope->id, .is_trusted = true};
+    if (repository->own_path == NULL) {
+        return;
+    }
+    fx_own_load(repository->own_path, &own);
+    for (size_t i = 0; i < own.count; i++) {
+        const fx_own_entry *entry = &own.entries[i];
+        fx_index_mark before = fx_index_marked(repository->index);
+        fx_ignore(
+            fx_voucher_digests(entry->records, &scope->id, &digests, &ignored),
+            "what is malformed says nothing");
+        if (fx_id_set_has(listed, &entry->index) &&
+            fx_id_set_add(&repository->own, &entry->index) &&
+            fx_index_decode(repository->index, entry->records, &origin, &ignored) != FX_OK) {
+            fx_index_roll_back(repository->index, &before);
+        }
+    }
+    fx_index_seal(repository->index);
+    (void)fx_index_trust(repository->index, &digests);
+    fx_id_set_free(&digests);
+    fx_own_free(&own);
+}
+
 /* ---- the copy on disk
  * -------------------------------------------------------------------------------- */
 
-/* The copy's label: the repository's id, what keys read it, and the names of the index objects that
- * it holds or that those keys do not open. */
+static fx_code
+append_names(const fx_id_set *names, fx_buf *out, fx_err *err)
+{
+    for (size_t i = 0; i < names->capacity; i++) {
+        if (names->used[i] && fx_buf_append(out, &names->slots[i], sizeof names->slots[i], err) !=
+                                  FX_OK) {
+            return err->code;
+        }
+    }
+    return FX_OK;
+}
+
+/* The copy's label: the repository's id, what keys read it, number and names of the vouchers that it
+ * takes into account, and the names of the index objects that it holds or that those keys do not
+ * open. */
 static fx_code
 save_copy(fx_repository *repository, fx_err *err)
 {
     FX_BUF_AUTO label;
-    fx_buf_init(&label, (repository->loaded.count + 2) * sizeof(fx_chunk_id));
+    uint64_t voucher_count = repository->vouchers.count;
+    size_t name_count = repository->loaded.count + repository->vouchers.count;
+    fx_buf_init(&label, (name_count + 3) * sizeof(fx_chunk_id));
     if (fx_buf_append(&label, repository->id, sizeof repository->id, err) != FX_OK ||
         fx_buf_append(&label, repository->key_digest, sizeof repository->key_digest, err) !=
-            FX_OK) {
+            FX_OK ||
+        fx_buf_append(&label, &voucher_count, sizeof voucher_count, err) != FX_OK ||
+        append_names(&repository->vouchers, &label, err) != FX_OK ||
+        append_names(&repository->loaded, &label, err) != FX_OK) {
         return err->code;
-    }
-    for (size_t i = 0; i < repository->loaded.capacity; i++) {
-        if (repository->loaded.used[i] &&
-            fx_buf_append(&label, &repository->loaded.slots[i], sizeof(fx_chunk_id), err) !=
-                FX_OK) {
-            return err->code;
-        }
     }
     if (fx_index_save(repository->index, repository->cache, fx_buf_bytes(&label), err) != FX_OK) {
         return err->code;
     }
     repository->saved_count = repository->loaded.count;
+    repository->saved_vouchers = repository->vouchers.count;
     return FX_OK;
 }
 
-/* Worth writing: many objects would be read again the next time, or a large one. */
+/* Worth writing: many objects would be read again the next time, or a large one. What this host
+ * alone knows stays out of it. */
 static bool
-is_copy_due(const fx_repository *repository, uint64_t new_chunk_count)
+is_copy_due(const fx_repository *repository, uint64_t new_chunk_count, size_t new_trusted_count)
 {
-    return repository->cache != NULL && !repository->rescued &&
+    return repository->cache != NULL && !repository->rescued && repository->own.count == 0 &&
            (repository->loaded.count - repository->saved_count >= COPY_OBJECTS ||
-            new_chunk_count >= COPY_CHUNKS);
+            repository->vouchers.count - repository->saved_vouchers >= COPY_OBJECTS ||
+            new_chunk_count >= COPY_CHUNKS || new_trusted_count >= COPY_CHUNKS);
 }
 
 static bool
 take_label(fx_repository *repository, fx_bytes label, const fx_id_set *listed)
 {
     const unsigned char *data = label.data;
-    size_t head_bytes = sizeof repository->id + sizeof repository->key_digest;
+    uint64_t voucher_count = 0;
+    size_t keys_at = sizeof repository->id;
+    size_t count_at = keys_at + sizeof repository->key_digest;
+    size_t head_bytes = count_at + sizeof voucher_count;
     if (label.size_bytes < head_bytes ||
         (label.size_bytes - head_bytes) % sizeof(fx_chunk_id) != 0 ||
         memcmp(data, repository->id, sizeof repository->id) != 0 ||
-        memcmp(
-            data + sizeof repository->id, repository->key_digest, sizeof repository->key_digest) !=
-            0) {
+        memcmp(data + keys_at, repository->key_digest, sizeof repository->key_digest) != 0) {
         return false;
     }
+    memcpy(&voucher_count, data + count_at, sizeof voucher_count);
     for (size_t at = head_bytes; at < label.size_bytes; at += sizeof(fx_chunk_id)) {
         fx_chunk_id name;
         memcpy(name.bytes, data + at, sizeof name.bytes);
+        if (voucher_count > 0) {
+            (void)fx_id_set_add(&repository->vouchers, &name);
+            voucher_count--;
+            continue;
+        }
         (void)fx_id_set_add(&repository->loaded, &name);
         if (!fx_id_set_has(listed, &name)) {
             return false; /* removed since, perhaps with packs that it names */
@@ -168,26 +301,20 @@ take_label(fx_repository *repository, fx_bytes label, const fx_id_set *listed)
 
 /* Uses the copy if it holds nothing that is gone. Without one, all is read from the store. */
 static void
-load_copy(fx_repository *repository, const fx_key_list *list)
+load_copy(fx_repository *repository, const fx_id_set *listed)
 {
     FX_BUF_AUTO label;
-    fx_buf_init(&label, (LIST_MAX + 2) * sizeof(fx_chunk_id));
+    fx_buf_init(&label, (LIST_MAX + 3) * sizeof(fx_chunk_id));
     fx_err err = {0};
-    fx_id_set listed = {0};
-    for (size_t i = 0; i < list->count; i++) {
-        fx_chunk_id name;
-        if (name_of(list->items[i], &name)) {
-            (void)fx_id_set_add(&listed, &name);
-        }
-    }
     if (fx_index_load(repository->index, repository->cache, &label, &err) == FX_OK &&
-        !take_label(repository, fx_buf_bytes(&label), &listed)) {
+        !take_label(repository, fx_buf_bytes(&label), listed)) {
         fx_index_free(repository->index);
         repository->index = fx_index_new(repository->cache_folder);
         fx_id_set_free(&repository->loaded);
+        fx_id_set_free(&repository->vouchers);
     }
     repository->saved_count = repository->loaded.count;
-    fx_id_set_free(&listed);
+    repository->saved_vouchers = repository->vouchers.count;
 }
 
 fx_code
@@ -197,17 +324,24 @@ fx_repository_use_cache(fx_repository *repository, const char *folder, fx_err *e
     char path[4096];
     FX_ASSERT(repository->cache == NULL && fx_index_pack_count(repository->index) == 0);
     fx_hex_encode((fx_bytes){repository->id, sizeof repository->id}, hex);
+    char scope[FX_SCOPE_ID_TEXT_BYTES] = "";
+    if (repository->key != NULL) {
+        fx_scope_id_format(&fx_repository_key_writes(repository->key)->id, scope);
+    }
     int length = snprintf(path, sizeof path, "%s/%s", folder, hex);
-    if (length < 0 || (size_t)length >= sizeof path - sizeof "/index") {
+    if (length < 0 || (size_t)length >= sizeof path - sizeof "/index-" - sizeof scope) {
         return fx_fail(err, FX_ERR_INVALID, "could not use cache \"%.100s…\": too long", folder);
     }
     if (fx_file_make_folder(path, 0700, err) != FX_OK) {
         return err->code;
     }
     repository->cache_folder = strdup(path);
-    (void)stpcpy(path + length, "/index");
+    (void)stpcpy(stpcpy(path + length, "/index-"), scope);
     repository->cache = strdup(path);
+    (void)stpcpy(stpcpy(path + length, "/own-"), scope);
+    repository->own_path = strdup(path);
     FX_ASSERT(repository->cache_folder != NULL && repository->cache != NULL);
+    FX_ASSERT(repository->own_path != NULL);
     fx_index_free(repository->index);
     repository->index = fx_index_new(repository->cache_folder);
     return FX_OK;
@@ -216,6 +350,12 @@ fx_repository_use_cache(fx_repository *repository, const char *folder, fx_err *e
 /* ---- loading
  * ---------------------------------------------------------------------------------------- */
 
+static bool
+is_voucher(const char *store_key)
+{
+    return strncmp(store_key, "verified/", strlen("verified/")) == 0;
+}
+
 /* Takes the key from the list when it is not that index that fails, but the store. */
 static fx_code
 load_listed(fx_repository *repository, char **store_key, fx_err *err)
@@ -223,10 +363,12 @@ load_listed(fx_repository *repository, char **store_key, fx_err *err)
     fx_chunk_id name;
     fx_err one = {0};
     if (!name_of(*store_key, &name) || fx_id_set_has(&repository->loaded, &name) ||
-        is_bad(repository, *store_key)) {
+        is_bad(repository, *store_key) ||
+        (!is_voucher(*store_key) && !can_read_any(repository))) {
         return FX_OK;
     }
-    fx_code code = load_index(repository, *store_key, &one);
+    fx_code code = is_voucher(*store_key) ? load_voucher(repository, *store_key, &one)
+                                          : load_index(repository, *store_key, &one);
     if (code == FX_OK) {
         (void)fx_id_set_add(&repository->loaded, &name);
     } else if (is_damage(code)) {
@@ -246,7 +388,11 @@ fx_repository_forget_indexes(fx_repository *repository)
     repository->index = fx_index_new(repository->cache_folder);
     fx_id_set_free(&repository->loaded);
     fx_id_set_free(&repository->foreign);
+    fx_id_set_free(&repository->vouchers);
+    fx_id_set_free(&repository->vouched);
+    fx_id_set_free(&repository->own);
     repository->saved_count = 0;
+    repository->saved_vouchers = 0;
     while (repository->bad_count > 0) {
         free(repository->bad[--repository->bad_count].store_key);
     }
@@ -262,38 +408,108 @@ fx_repository_forget_indexes(fx_repository *repository)
 }
 
 static bool
-is_one_gone(const fx_repository *repository, const fx_key_list *list)
+is_one_gone(const fx_repository *repository, const fx_id_set *listed)
 {
-    size_t still = 0;
+    const fx_id_set *sets[] = {&repository->loaded, &repository->own};
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        for (size_t at = 0; at < sets[i]->capacity; at++) {
+            if (sets[i]->used[at] && !fx_id_set_has(listed, &sets[i]->slots[at])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* What is in the store: vouchers first, because each follows the index objects that it speaks of. */
+typedef struct listing {
+    fx_key_list vouchers; /* none where nobody asks */
+    fx_key_list indexes;
+    fx_id_set names; /* of all that is loaded from */
+} listing;
+
+static void
+add_names(fx_id_set *names, const fx_key_list *list)
+{
     for (size_t i = 0; i < list->count; i++) {
         fx_chunk_id name;
-        still += name_of(list->items[i], &name) && fx_id_set_has(&repository->loaded, &name);
+        if (name_of(list->items[i], &name)) {
+            (void)fx_id_set_add(names, &name);
+        }
     }
-    return still < repository->loaded.count;
+}
+
+static fx_code
+list_all(fx_repository *repository, listing *all, fx_err *err)
+{
+    char prefix[FX_VOUCHER_PREFIX_BYTES];
+    bool is_write_only = fx_repository_is_write_only(repository);
+    if (repository->is_writing || is_write_only) {
+        fx_voucher_prefix(&fx_repository_key_writes(repository->key)->id, prefix);
+        if (fx_repository_list_keys(repository, prefix, &all->vouchers, err) != FX_OK) {
+            return err->code;
+        }
+    }
+    if (fx_repository_list_keys(repository, "indexes/", &all->indexes, err) != FX_OK) {
+        return err->code;
+    }
+    add_names(&all->names, &all->indexes);
+    if (is_write_only) {
+        add_names(&all->names, &all->vouchers);
+    }
+    return FX_OK;
+}
+
+static void
+listing_free(listing *all)
+{
+    fx_key_list_free(&all->vouchers);
+    fx_key_list_free(&all->indexes);
+    fx_id_set_free(&all->names);
+}
+
+static fx_code
+load_each(fx_repository *repository, const fx_key_list *list, fx_err *err)
+{
+    fx_code code = FX_OK;
+    for (size_t i = 0; code == FX_OK && i < list->count; i++) {
+        code = load_listed(repository, &list->items[i], err);
+    }
+    return code;
 }
 
 static fx_code
 load_once(fx_repository *repository, bool must_be_there, fx_err *err)
 {
-    fx_key_list list = {0};
-    fx_code code = fx_repository_list_keys(repository, "indexes/", &list, err);
-    if (code == FX_OK && must_be_there && is_one_gone(repository, &list)) {
+    listing all = {0};
+    bool is_write_only = fx_repository_is_write_only(repository);
+    fx_code code = list_all(repository, &all, err);
+    if (code == FX_OK && must_be_there && is_one_gone(repository, &all.names)) {
         fx_repository_forget_indexes(repository);
     }
-    if (code == FX_OK && repository->cache != NULL && repository->loaded.count == 0) {
-        load_copy(repository, &list);
+    if (code == FX_OK && repository->cache != NULL && repository->loaded.count == 0 &&
+        fx_index_pack_count(repository->index) == 0) {
+        load_copy(repository, &all.names);
     }
     uint64_t chunk_count = fx_index_entry_count(repository->index);
-    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
-        code = load_listed(repository, &list.items[i], err);
+    if (code == FX_OK) {
+        code = is_write_only ? load_each(repository, &all.vouchers, err)
+                             : note_vouchers(repository, &all.vouchers, err);
+    }
+    if (code == FX_OK) {
+        code = load_each(repository, &all.indexes, err);
     }
     fx_index_seal(repository->index);
-    fx_key_list_free(&list);
     uint64_t new_count = fx_index_entry_count(repository->index) - chunk_count;
-    if (code == FX_OK && is_copy_due(repository, new_count)) {
+    size_t trusted_count = fx_index_trust(repository->index, &repository->vouched);
+    if (code == FX_OK && is_copy_due(repository, new_count, trusted_count)) {
         fx_err ignored = {0};
         fx_ignore(save_copy(repository, &ignored), "the copy saves time, nothing else");
     }
+    if (code == FX_OK && is_write_only) {
+        add_own(repository, &all.names);
+    }
+    listing_free(&all);
     return code;
 }
 
@@ -303,10 +519,12 @@ load_all(fx_repository *repository, bool must_be_there, fx_err *err)
 {
     fx_err failure = {0};
     fx_code code = FX_ERR_NOT_FOUND;
+    repository->is_writing = repository->is_writing || must_be_there;
     for (int i = 0; code == FX_ERR_NOT_FOUND && i < LOAD_TRIES; i++) {
         failure = (fx_err){0};
         code = load_once(repository, must_be_there, &failure);
     }
+    fx_id_set_free(&repository->vouched);
     if (code != FX_OK) {
         *err = failure;
     }

@@ -53,6 +53,12 @@ struct fx_repository {
     fx_id_set loaded;         /* names of index objects that are in the index */
     fx_id_set foreign;        /* of them, those of scopes that are not ours */
     size_t saved_count;       /* of them, those that the copy on disk holds */
+    bool is_writing;          /* what a writer may count on matters */
+    fx_id_set vouchers;       /* names of those that the index has taken into account */
+    fx_id_set vouched;        /* while it is loaded: records that they speak of */
+    size_t saved_vouchers;    /* of `vouchers`, those that the copy on disk tells of */
+    fx_id_set own;            /* names of own index objects that are in the index: write-only */
+    char *own_path;           /* of what this host stored; NULL: nothing remembers it */
     char *cache;              /* path of that copy; NULL: none is kept */
     char *cache_folder;       /* that it lies in */
     struct fx_bad_index *bad; /* index objects that cannot be read */
@@ -157,7 +163,15 @@ FX_MUST_USE fx_code fx_repository_list_all(
     size_t *out_unreadable_count,
     fx_err *err);
 
+/* The scope that is written to can be written to only. */
+bool fx_repository_is_write_only(const fx_repository *repository);
+
 const char *fx_writer_lease(const fx_writer *writer);
+
+/* Vouches for packs that were opened, as far as they are still there; `opened` are their records.
+ * Gives how many it were. Before anything is added. errors: the store's */
+FX_MUST_USE fx_code fx_writer_vouch(
+    fx_writer *writer, const fx_id_set *opened, uint64_t *out_count, fx_err *err);
 
 /* The writer stores again what only these packs hold. Before anything is added. */
 void fx_writer_avoid(fx_writer *writer, const fx_id_set *packs);

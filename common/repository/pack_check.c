@@ -79,6 +79,33 @@ is_indexed(const fx_repository *repository, const fx_index_pack *pack, const fx_
     return object->blob_count == pack->blob_count;
 }
 
+/* What the pack holds, by its own word, which was just found true. */
+static fx_code
+note_record(
+    const fx_repository *repository,
+    fx_pack_checker *checker,
+    const fx_index_pack *pack,
+    const fx_object *object,
+    fx_err *err)
+{
+    const fx_scope_keys *scope = fx_repository_key_writes(repository->key);
+    if (memcmp(&object->scope, &scope->id, sizeof scope->id) != 0) {
+        return FX_OK;
+    }
+    FX_BUF_AUTO record;
+    fx_index_pack told = *pack;
+    told.blob_count = object->blob_count;
+    size_t room_bytes = (size_t)object->blob_count * FX_ID_BYTES + sizeof told;
+    fx_buf_init(&record, room_bytes);
+    const unsigned char *ids = object->blob_count == 0 ? NULL : object->blobs[0].id.bytes;
+    if (fx_index_encode(&told, ids, sizeof object->blobs[0], &record, err) != FX_OK) {
+        return err->code;
+    }
+    fx_index_record_of(&scope->id, fx_buf_bytes(&record), checker->record.bytes);
+    checker->is_opened = true;
+    return FX_OK;
+}
+
 /*
  * With its key every byte of a pack is authenticated: the head by each blob, the directory by its
  * tag; and the index, which is not made of packs, says which one it must be. Without, its name is
@@ -104,7 +131,9 @@ read_pack(
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not read it: its bytes are not what was written");
     }
-    return open_every_blob(repository, checker, object, err);
+    return open_every_blob(repository, checker, object, err) == FX_OK
+               ? note_record(repository, checker, pack, object, err)
+               : err->code;
 }
 
 fx_code
@@ -120,6 +149,7 @@ fx_pack_check(
     uint64_t size_bytes = 0;
     fx_pack_key(pack->name, store_key);
     *out_read_bytes = 0;
+    checker->is_opened = false;
     fx_mono deadline = fx_repository_deadline();
     if (fx_store_stat(repository->store, store_key, deadline, &size_bytes, err) != FX_OK) {
         return err->code;

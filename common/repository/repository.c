@@ -65,6 +65,13 @@ fx_repository_need_key(const fx_repository *repository, fx_err *err)
     return FX_OK;
 }
 
+bool
+fx_repository_is_write_only(const fx_repository *repository)
+{
+    return repository->key != NULL && !fx_repository_key_can_read(repository->key) &&
+           fx_repository_key_writes(repository->key)->can_write;
+}
+
 fx_code
 fx_repository_need_read(const fx_repository *repository, fx_err *err)
 {
@@ -258,7 +265,7 @@ check_config(fx_repository *repository, const char *url, fx_err *err)
     return FX_OK;
 }
 
-/* Tells sets of keys apart that open different objects. */
+/* Tells sets of keys apart that open different objects, or write to another scope. */
 static void
 digest_keys(const fx_repository_key *key, unsigned char out_digest[FX_SHA256_BYTES])
 {
@@ -271,6 +278,12 @@ digest_keys(const fx_repository_key *key, unsigned char out_digest[FX_SHA256_BYT
                 stream, (fx_bytes){version->public_key, sizeof version->public_key});
         }
     }
+    const fx_scope_keys *written = fx_repository_key_writes(key);
+    for (size_t i = 0; i < written->version_count; i++) {
+        const fx_scope_version *version = &written->versions[i];
+        fx_sha256_stream_add(stream, (fx_bytes){version->verify_key, sizeof version->verify_key});
+    }
+    fx_sha256_stream_add(stream, (fx_bytes){written->id.bytes, sizeof written->id.bytes});
     fx_sha256_stream_finish(stream, out_digest);
 }
 
@@ -317,6 +330,10 @@ fx_repository_free(fx_repository *repository)
     }
     fx_id_set_free(&repository->loaded);
     fx_id_set_free(&repository->foreign);
+    fx_id_set_free(&repository->vouchers);
+    fx_id_set_free(&repository->vouched);
+    fx_id_set_free(&repository->own);
+    free(repository->own_path);
     free(repository->cache);
     free(repository->cache_folder);
     for (size_t i = 0; i < repository->bad_count; i++) {

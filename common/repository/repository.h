@@ -226,6 +226,8 @@ typedef struct fx_verify_report {
     uint64_t read_pack_count; /* of pack_count, those whose data was read */
     uint64_t read_bytes;
     uint64_t damage_count;
+    uint64_t vouched_pack_count; /* of hosts that only write: later backups may count on them now */
+    fx_err vouch_failure;        /* why it could not be said that they were opened */
 } fx_verify_report;
 
 /* Called once a finding: what is damaged, and for snapshots that it makes unrestorable, which. */

@@ -13,6 +13,7 @@
 #include "common/repository/pack_check.h"
 #include "common/repository/tree.h"
 #include "common/repository/verified.h"
+#include "common/repository/voucher.h"
 
 enum { TREE_DEPTH_MAX = 2048, QUEUE_MAX = 64 };
 
@@ -26,6 +27,7 @@ typedef struct verification {
     fx_err first;              /* finding */
     bool *bad_pack;            /* by number in the index */
     size_t pack_count;         /* of them: the index may grow meanwhile */
+    fx_id_set opened;          /* records of packs that were opened whole */
     fx_id_set seen_trees;      /* of all snapshots: shared folders are walked once */
     bool has_unindexed;        /* of the snapshot that is being walked */
     uint64_t missing_count;    /* of the snapshot that is being walked */
@@ -186,6 +188,9 @@ verify_pack(verification *v, uint32_t number, const candidate *item)
         fx_pack_key(pack.name, store_key);
         v->bad_pack[number] = true;
         found(v, "pack \"%s\": %.150s", store_key, err.message);
+    }
+    if (code == FX_OK && checker->is_opened) {
+        (void)fx_id_set_add(&v->opened, &checker->record);
     }
     if (item->is_chosen) {
         note_read(v, &item->name, code == FX_OK);
@@ -380,6 +385,25 @@ verify_erasure(void *ctx, const char *key, uint64_t size_bytes)
     }
 }
 
+static void
+verify_voucher(void *ctx, const char *key, uint64_t size_bytes)
+{
+    verification *v = ctx;
+    fx_err err = {0};
+    FX_AUTO(fx_voucher) voucher = NULL;
+    const fx_repository_key *keys = v->repository->key;
+    v->report.read_bytes += size_bytes;
+    for (size_t i = 0; i < keys->scope_count; i++) {
+        char prefix[FX_VOUCHER_PREFIX_BYTES];
+        fx_voucher_prefix(&keys->scopes[i].id, prefix);
+        if (voucher == NULL && strncmp(key, prefix, strlen(prefix)) == 0 &&
+            fx_voucher_get(v->repository->store, key, &keys->scopes[i], &voucher, &err) != FX_OK &&
+            err.code != FX_ERR_WRONG_KEY) {
+            found(v, "voucher \"%s\": %.150s", key, err.message);
+        }
+    }
+}
+
 typedef struct keys {
     char **items;
     uint64_t *sizes;
@@ -492,11 +516,45 @@ verify_all(verification *v, fx_err *err)
     }
     if (for_each(v, "keys/", verify_key_object, err) != FX_OK ||
         for_each(v, "erasures/", verify_erasure, err) != FX_OK ||
+        for_each(v, "verified/", verify_voucher, err) != FX_OK ||
         for_each(v, "snapshots/", verify_snapshot, err) != FX_OK ||
         check_cancelled(v, err) != FX_OK || verify_streams(v, err) != FX_OK) {
         return err->code;
     }
     return check_cancelled(v, err);
+}
+
+/* ---- what is said to writers
+ * -------------------------------------------------------------------------------- */
+
+static bool
+has_news(const verification *v)
+{
+    const fx_index *index = v->repository->index;
+    for (size_t i = 0; v->opened.count > 0 && i < fx_index_pack_count(index); i++) {
+        fx_index_pack pack = fx_index_pack_at(index, (uint32_t)i);
+        fx_chunk_id record;
+        memcpy(record.bytes, pack.record, FX_ID_BYTES);
+        if (pack.is_trusted == 0 && pack.is_rescued == 0 && fx_id_set_has(&v->opened, &record)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Packs of hosts that only write: from now on others may count on them. It is not what was asked
+ * for: a store that cannot be written to is verified all the same. */
+static void
+vouch(verification *v)
+{
+    fx_repository *repository = v->repository;
+    FX_AUTO(fx_writer) writer = NULL;
+    fx_err *err = &v->report.vouch_failure;
+    if (repository->has_write_scope && fx_repository_key_can_read(repository->key) && has_news(v) &&
+        (fx_writer_open(repository, &writer, err) != FX_OK ||
+         fx_writer_vouch(writer, &v->opened, &v->report.vouched_pack_count, err) != FX_OK)) {
+        fx_ignore(fx_err_wrap(err, "vouching for what was read"), "it is in the report");
+    }
 }
 
 /* ---- what is remembered
@@ -550,7 +608,9 @@ verify_and_remember(verification *v, fx_err *err)
     if (load_state(v, err) != FX_OK) {
         return err->code;
     }
+    v->repository->is_writing = true; /* what writers count on is asked for at the end */
     fx_code code = verify_all(v, err);
+    vouch(v);
     if (save_state(v, &later) != FX_OK && code == FX_OK) {
         *err = later;
         code = later.code;
@@ -582,6 +642,7 @@ fx_repository_verify_with(
     free(v.state_path);
     free(v.bad_pack);
     fx_id_set_free(&v.seen_trees);
+    fx_id_set_free(&v.opened);
     *out_report = v.report;
     if (v.first.code != FX_OK) {
         *err = v.first;

@@ -9,9 +9,15 @@
 #include "common/repository/index_writer.h"
 #include "common/repository/internal.h"
 #include "common/repository/lease.h"
+#include "common/repository/own.h"
 #include "common/repository/packer.h"
+#include "common/repository/voucher.h"
 
-enum { WRITER_MAGIC = 0x3417e400 };
+enum {
+    WRITER_MAGIC = 0x3417e400,
+    VOUCH_IDS = 1 << 20, /* gathered at a time: 32 MiB */
+};
+#define NO_PLACE UINT64_MAX
 
 /* What one thread at a time needs to make a blob of a chunk. */
 typedef struct lane {
@@ -34,6 +40,7 @@ struct fx_writer {
     fx_err failure;   /* the first: what it lost may be in `fresh` already, so nothing follows it */
     fx_index *stored; /* chunks of this run that are in packs which are stored */
     fx_index_writer index; /* from here on for whoever stores packs and commits: one at a time */
+    fx_voucher_writer said; /* packs that are in index objects, and in no voucher yet */
     uint64_t pack_bytes;
     char lease[FX_LEASE_ID_BYTES]; /* "": ended */
     fx_id_set marked;              /* packs that are about to go or gone: not counted on */
@@ -63,6 +70,25 @@ remember_pack(fx_writer *writer, const fx_index_pack *pack, const unsigned char 
     }
 }
 
+/* What was stored becomes known: signed, or only to this host where it cannot sign. */
+static fx_code
+say(fx_writer *writer, fx_err *err)
+{
+    const fx_repository *repository = writer->repository;
+    if (!fx_repository_is_write_only(repository)) {
+        return fx_voucher_writer_finish(&writer->said, err);
+    }
+    const fx_own_entry entry = {
+        .index = writer->index.last, .records = fx_buf_bytes(&writer->said.records)};
+    if (entry.records.size_bytes > 0 && repository->own_path != NULL) {
+        fx_err ignored = {0};
+        fx_ignore(
+            fx_own_add(repository->own_path, &entry, &ignored), "what is not known is stored again");
+    }
+    fx_buf_clear(&writer->said.records);
+    return FX_OK;
+}
+
 /*
  * Called by the packer, for one pack at a time. Index objects are put as they fill: if the run is
  * broken off, the next one knows what is stored.
@@ -73,8 +99,13 @@ record_pack(void *ctx, const fx_index_pack *pack, const fx_object_writer *object
     fx_writer *writer = ctx;
     const unsigned char *ids = fx_object_ids(object);
     writer->pack_bytes += pack->size_bytes;
+    uint64_t before_bytes = writer->index.added_bytes;
     remember_pack(writer, pack, ids);
-    return fx_index_writer_add(&writer->index, pack, ids, FX_OBJECT_ENTRY_BYTES, err);
+    if (fx_index_writer_add(&writer->index, pack, ids, FX_OBJECT_ENTRY_BYTES, err) != FX_OK ||
+        (writer->index.added_bytes > before_bytes && say(writer, err) != FX_OK)) {
+        return err->code;
+    }
+    return fx_voucher_writer_add(&writer->said, pack, ids, FX_OBJECT_ENTRY_BYTES, true, err);
 }
 
 /* ---- opening
@@ -92,7 +123,8 @@ avoid_missing_packs(fx_writer *writer, fx_err *err)
     fx_id_set there = {0};
     writer->counted_packs = SIZE_MAX;
     fx_code code = fx_lease_is_revoked(repository->store, "", &is_any_revoked, err);
-    if (code != FX_OK || !is_any_revoked) {
+    /* Who cannot read index objects knows of packs that none may name any more. */
+    if (code != FX_OK || (!is_any_revoked && !fx_repository_is_write_only(repository))) {
         return code;
     }
     code = fx_repository_list_packs(repository, &there, err);
@@ -145,6 +177,8 @@ fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
     FX_ASSERT(result == 0);
     writer->stored = fx_index_new(repository->cache_folder);
     fx_index_writer_init(&writer->index, repository->store, &writer->session);
+    fx_voucher_writer_init(
+        &writer->said, repository->store, fx_repository_key_writes(repository->key));
     writer->packer = fx_packer_new(repository->store, &writer->session, record_pack, writer);
     if (begin(writer, err) != FX_OK) {
         return fx_err_wrap(err, "beginning to write");
@@ -191,6 +225,7 @@ fx_writer_free(fx_writer *writer)
         free_lane(one);
     }
     fx_index_writer_free(&writer->index);
+    fx_voucher_writer_free(&writer->said);
     fx_id_set_free(&writer->fresh);
     fx_id_set_free(&writer->marked);
     fx_index_free(writer->stored);
@@ -256,13 +291,13 @@ keep_failure(fx_writer *writer, fx_code code, const fx_err *err)
     return code;
 }
 
-/* Is the chunk in a pack that stays? */
+/* Is the chunk in a pack that stays, and that holds what is said of it? */
 static bool
 is_recorded(const fx_writer *writer, const fx_chunk_id *id)
 {
     const fx_index *index = writer->repository->index;
     if (writer->marked.count == 0 && writer->counted_packs == SIZE_MAX) {
-        return fx_index_is_recorded(index, id);
+        return fx_index_is_trusted(index, id);
     }
     fx_index_cursor cursor = {0};
     fx_index_entry entry;
@@ -270,7 +305,7 @@ is_recorded(const fx_writer *writer, const fx_chunk_id *id)
         fx_index_pack pack = fx_index_pack_at(index, entry.pack);
         fx_chunk_id name;
         memcpy(name.bytes, pack.name, FX_ID_BYTES);
-        if (pack.is_rescued == 0 && entry.pack < writer->counted_packs &&
+        if (pack.is_rescued == 0 && pack.is_trusted != 0 && entry.pack < writer->counted_packs &&
             !fx_id_set_has(&writer->marked, &name)) {
             return true;
         }
@@ -465,7 +500,106 @@ fx_writer_flush(fx_writer *writer, fx_err *err)
     if (code == FX_OK) {
         code = fx_index_writer_finish(&writer->index, err);
     }
+    if (code == FX_OK) {
+        code = say(writer, err);
+    }
     return keep_failure(writer, code, err);
+}
+
+/* ---- vouching
+ * ----------------------------------------------------------------------------------------- */
+
+/* The ids of some packs, in their order. */
+typedef struct vouching {
+    fx_writer *writer;
+    const fx_id_set *opened;
+    uint64_t *places; /* of each pack's first id; NO_PLACE: it is not one of them */
+    size_t pack_count;
+    fx_chunk_id *ids;
+    uint64_t id_count;
+} vouching;
+
+/* Is it there, said by nobody yet, and was it opened? */
+static bool
+is_to_be_vouched(const vouching *some, uint32_t number)
+{
+    const fx_writer *writer = some->writer;
+    fx_index_pack pack = fx_index_pack_at(writer->repository->index, number);
+    fx_chunk_id record;
+    fx_chunk_id name;
+    memcpy(record.bytes, pack.record, FX_ID_BYTES);
+    memcpy(name.bytes, pack.name, FX_ID_BYTES);
+    return pack.is_trusted == 0 && pack.is_rescued == 0 && number < writer->counted_packs &&
+           !fx_id_set_has(&writer->marked, &name) && fx_id_set_has(some->opened, &record);
+}
+
+static void
+take_id(void *ctx, const fx_index_entry *entry)
+{
+    vouching *some = ctx;
+    uint64_t place = entry->pack < some->pack_count ? some->places[entry->pack] : NO_PLACE;
+    if (place != NO_PLACE && place + entry->blob < some->id_count) {
+        some->ids[place + entry->blob] = entry->id;
+    }
+}
+
+/* Those from `*next` on that fit in memory. */
+static fx_code
+vouch_some(vouching *some, uint32_t *next, uint64_t *count, fx_err *err)
+{
+    const fx_index *index = some->writer->repository->index;
+    uint32_t first = *next;
+    some->id_count = 0;
+    for (size_t i = 0; i < some->pack_count; i++) {
+        some->places[i] = NO_PLACE;
+    }
+    while (*next < some->pack_count && some->id_count < VOUCH_IDS) {
+        if (is_to_be_vouched(some, *next)) {
+            some->places[*next] = some->id_count;
+            some->id_count += fx_index_pack_at(index, *next).blob_count;
+        }
+        (*next)++;
+    }
+    free(some->ids);
+    some->ids = calloc(some->id_count + 1, sizeof *some->ids);
+    FX_ASSERT(some->ids != NULL);
+    fx_index_each(index, take_id, some);
+    for (uint32_t i = first; i < *next; i++) {
+        fx_index_pack pack = fx_index_pack_at(index, i);
+        if (some->places[i] == NO_PLACE) {
+            continue;
+        }
+        const fx_chunk_id *ids = some->ids + some->places[i];
+        if (fx_voucher_writer_add(
+                &some->writer->said, &pack, ids->bytes, sizeof *ids, true, err) != FX_OK) {
+            return err->code;
+        }
+        (*count)++;
+    }
+    return FX_OK;
+}
+
+fx_code
+fx_writer_vouch(fx_writer *writer, const fx_id_set *opened, uint64_t *out_count, fx_err *err)
+{
+    vouching some = {
+        .writer = writer,
+        .opened = opened,
+        .pack_count = fx_index_pack_count(writer->repository->index)};
+    uint32_t next = 0;
+    uint64_t count = 0;
+    fx_code code = FX_OK;
+    some.places = calloc(some.pack_count + 1, sizeof *some.places);
+    FX_ASSERT(some.places != NULL);
+    while (code == FX_OK && next < some.pack_count) {
+        code = vouch_some(&some, &next, &count, err);
+    }
+    free(some.places);
+    free(some.ids);
+    code = code == FX_OK ? check_lease(writer, err) : code;
+    code = code == FX_OK ? fx_writer_flush(writer, err) : code;
+    *out_count = code == FX_OK ? count : 0;
+    return code;
 }
 
 static fx_code
@@ -474,7 +608,7 @@ commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *
     if (fx_writer_flush(writer, err) != FX_OK || check_lease(writer, err) != FX_OK) {
         return err->code;
     }
-    header->added_bytes = writer->pack_bytes + writer->index.added_bytes;
+    header->added_bytes = writer->pack_bytes + writer->index.added_bytes + writer->said.added_bytes;
     if (put_snapshot(writer, root, header, err) != FX_OK) {
         give_up_right(writer);
         return err->code;

@@ -29,7 +29,7 @@ decode_index(fx_bytes bytes)
 {
     fx_err err = {0};
     FX_AUTO(fx_index) index = fx_index_new(NULL);
-    fx_code code = fx_index_decode(index, bytes, &err);
+    fx_code code = fx_index_decode(index, bytes, &(fx_index_origin){0}, &err);
     FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED);
     fx_index_seal(index);
     FX_ASSERT(fx_index_entry_count(index) <= bytes.size_bytes / FX_ID_BYTES);

@@ -29,7 +29,7 @@ id_of(uint64_t number)
 
 /* A pack of the chunks from `first` on. */
 static uint32_t
-add_pack(fx_index *index, uint64_t first, uint32_t count, uint32_t is_rescued)
+add_pack(fx_index *index, uint64_t first, uint32_t count, uint16_t is_rescued)
 {
     fx_index_pack pack = {.size_bytes = first, .blob_count = count, .is_rescued = is_rescued};
     fx_index_entry entry = {.pack = fx_index_add_pack(index, &pack)};

@@ -170,7 +170,7 @@ one_changed_byte_anywhere_is_found_and_never_restored(void **state)
     object_count = 0;
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     assert_int_equal(nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS), 0);
-    assert_int_equal(object_count, 5); /* config, key, pack, index, snapshot */
+    assert_int_equal(object_count, 6); /* config, key, pack, index, voucher, snapshot */
     fx_rng rng;
     fx_rng_init(&rng, 20261123);
     for (size_t i = 0; i < object_count; i++) {
@@ -445,7 +445,7 @@ power_loss_leaves_every_acknowledged_snapshot(void **state)
             assert_int_equal(restore(url, first.id, 1, &err), FX_OK);
             assert_int_equal(verify(url, true, &report, &err), FX_OK);
             if (code == FX_OK) {
-                assert_true(cut > 3); /* pack, index, snapshot */
+                assert_true(cut > 4); /* pack, index, voucher, snapshot */
                 assert_int_equal(restore(url, second.id, 2, &err), FX_OK);
                 break;
             }
