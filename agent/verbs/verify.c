@@ -94,7 +94,11 @@ fx_verb_verify(int argc, char **argv)
     fx_json_set_int(summary, "locked_count", (int64_t)result.locked_count);
     fx_json_set_int(summary, "read_pack_count", (int64_t)result.read_pack_count);
     fx_json_set_int(summary, "read_bytes", (int64_t)result.read_bytes);
+    fx_json_set_int(summary, "vouched_pack_count", (int64_t)result.vouched_pack_count);
     fx_json_set_int(summary, "damage_count", (int64_t)result.damage_count);
+    if (result.vouch_failure.code != FX_OK) {
+        report.events.warning(report.events.ctx, options.repo, result.vouch_failure.message);
+    }
     if (code == FX_OK && result.locked_count > 0) {
         char reason[128];
         (void)snprintf(

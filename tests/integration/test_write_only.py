@@ -1,0 +1,168 @@
+"""Hosts that can only write: what a stolen one cannot do to others, and what they remember."""
+
+import json
+import os
+import subprocess
+
+import support
+
+TOOL = os.path.join(os.path.dirname(support.BIN), "tests", "poison_tool")
+
+
+class Host:
+    """A host with a key file and a cache of its own."""
+
+    def __init__(self, repository, name, key):
+        self.repository = repository
+        self.name = name
+        self.key = key
+        self.cache = f"{repository.folder}/cache-{name}"
+
+    def agent(self, *words, status=0):
+        env = {name: value for name, value in os.environ.items()
+               if not name.startswith("FORTRESS_")}
+        env["FORTRESS_CACHE_DIR"] = self.cache
+        return support.run(support.AGENT, *words, "--repo", self.repository.url,
+                           "--key-file", self.key, status=status, env=env)
+
+    def summary(self, *words, status=0):
+        lines = self.agent(*words, "--json", status=status).out.splitlines()
+        return [each for each in map(json.loads, lines) if each["event"] == "summary"][0]
+
+    def backup(self, path, *words):
+        """The snapshot's description."""
+        return self.summary("backup", "files", path, "--host", self.name, *words)["snapshot"]
+
+
+class Repository:
+    """A repository with its key holder, and hosts that only write."""
+
+    def __init__(self, folder):
+        self.folder = os.path.realpath(folder)
+        self.url = f"{self.folder}/repo"
+        self.owner = Host(self, "owner", f"{self.folder}/key")
+        self.owner.agent("repo", "init")
+
+    def writer(self, name):
+        key = f"{self.folder}/{name}.key"
+        self.owner.agent("key", "export", "--write-only", "--name", name, "--out", key)
+        return Host(self, name, key)
+
+    def data(self, name, content):
+        """A folder with one file, which is one chunk."""
+        path = f"{self.folder}/{name}"
+        os.makedirs(path, exist_ok=True)
+        with open(f"{path}/file", "wb") as file:
+            file.write(content)
+        return path
+
+    def objects(self, prefix):
+        found = []
+        for path, _, names in os.walk(f"{self.url}/{prefix}"):
+            found += [os.path.join(path, name) for name in names]
+        return sorted(found)
+
+    def expect(self, snapshot, path, content):
+        """What is restored of the snapshot's file."""
+        back = f"{self.folder}/back-{snapshot['id']}"
+        self.owner.agent("restore", snapshot["id"], "--target", back)
+        with open(f"{back}{path}/file", "rb") as file:
+            assert file.read() == content
+        support.run("rm", "-rf", back)
+
+
+def poison(repository, thief, path, *pack):
+    support.run(TOOL, repository.url, thief.key, f"{path}/file", *pack)
+
+
+def test_poisoned_pack(folder):
+    """A stolen host put a pack that says it holds what others will store."""
+    repository = Repository(folder)
+    thief = repository.writer("thief")
+    content = os.urandom(100000)
+    path = repository.data("data", content)
+    poison(repository, thief, path)
+    for host in (repository.writer("web-1"), repository.owner):
+        repository.expect(host.backup(path), path, content)
+    done = repository.owner.agent("verify", "--read-data", status=4)
+    assert "not its id" in done.out, done.out
+    # Nor does a lie become the truth by verification, or by collection.
+    repository.owner.agent("collect")
+    repository.expect(repository.owner.backup(path, "--force"), path, content)
+    repository.expect(repository.writer("web-2").backup(path), path, content)
+
+
+def test_poisoned_index(folder):
+    """A stolen host says of an honest pack that it holds what others will store."""
+    repository = Repository(folder)
+    thief = repository.writer("thief")
+    first = os.urandom(100000)
+    path = repository.data("data", first)
+    before = repository.owner.backup(path)
+    honest = repository.objects("packs")[0]
+    second = os.urandom(100000)
+    repository.data("data", second)
+    poison(repository, thief, path, honest)
+    for host in (repository.writer("web-1"), repository.owner):
+        repository.expect(host.backup(path), path, second)
+    for _ in range(2):
+        repository.owner.agent("collect")
+        repository.expect(before, path, first)
+        repository.expect(repository.owner.backup(path, "--force"), path, second)
+
+
+def test_memory(folder):
+    """What a host stored it does not store again; what others stored, once it was verified."""
+    repository = Repository(folder)
+    one = repository.writer("web-1")
+    two = repository.writer("web-2")
+    content = os.urandom(200000)
+    path = repository.data("data", content)
+    assert one.backup(path)["added_bytes"] > 200000
+    assert one.backup(path, "--force")["added_bytes"] < 20000
+    assert two.backup(path)["added_bytes"] > 200000
+    # A lost cache is a second copy, no more.
+    support.run("rm", "-rf", one.cache)
+    assert one.backup(path)["added_bytes"] > 200000
+    verified = repository.owner.summary("verify", "--read-data")
+    assert verified["vouched_pack_count"] > 0
+    assert repository.owner.summary("verify", "--read-data")["vouched_pack_count"] == 0
+    support.run("rm", "-rf", one.cache)
+    last = one.backup(path)
+    assert last["added_bytes"] < 20000
+    assert repository.writer("web-3").backup(path)["added_bytes"] < 20000
+    repository.expect(last, path, content)
+    # The cache tells nothing of the content.
+    assert not subprocess.run(["grep", "-rqa", content[:16].hex(), one.cache], check=False).stdout
+
+
+def test_parts(folder):
+    """A scrub by parts vouches for what it has read so far."""
+    repository = Repository(folder)
+    one = repository.writer("web-1")
+    for number in range(6):
+        one.backup(repository.data(f"data{number}", os.urandom(100000)))
+    counts = [repository.owner.summary("verify", f"--read-data={part}/3")["vouched_pack_count"]
+              for part in (1, 2, 3)]
+    assert sum(counts) == len(repository.objects("packs")), counts
+    # On a store that cannot be written to, it verifies all the same.
+    one.backup(repository.data("more", os.urandom(100000)))
+    support.need_root()
+    read_only = f"{repository.folder}/read-only"
+    os.mkdir(read_only)
+    support.run("unshare", "-m", "sh", "-c",
+                f"mount --bind {repository.url} {read_only} && "
+                f"mount -o remount,bind,ro {read_only} && "
+                f"exec {support.AGENT} verify --read-data --repo {read_only} "
+                f"--key-file {repository.owner.key}", status=3)
+
+
+def main():
+    for name, test in list(globals().items()):
+        if name.startswith("test_"):
+            with support.scratch() as folder:
+                test(folder)
+            print("ok", name, flush=True)
+
+
+main()

@@ -1,0 +1,19 @@
+/* What a stolen host that can only write may do to others: packs that do not hold what they say. */
+#pragma once
+
+#include "common/repository/repository.h"
+
+/*
+ * Puts a pack whose directory has the id of `content`, but which holds other bytes, and an index
+ * object that names it. errors: of the store
+ */
+FX_MUST_USE fx_code
+fx_poison_pack(const char *url, const fx_repository_key *key, fx_bytes content, fx_err *err);
+
+/* Puts an index object which says of a pack that is there that it holds `content`. */
+FX_MUST_USE fx_code fx_poison_index(
+    const char *url,
+    const fx_repository_key *key,
+    const char *pack_path,
+    fx_bytes content,
+    fx_err *err);
