@@ -32,7 +32,7 @@ typedef struct collection {
     fx_id_set roots; /* ids of all snapshots whose chunks are kept */
     fx_snapshot *root_list;
     size_t root_count;
-    fx_id_set index_names; /* of new index objects */
+    fx_id_set index_names;   /* of new index objects */
     fx_id_set voucher_names; /* of new vouchers */
     char mark[FX_LEASE_ID_BYTES];
 } collection;
@@ -197,8 +197,8 @@ is_true(const collection *work, uint32_t number, const fx_object *object)
 }
 
 /*
- * Of several records of one pack, the one that counts: what somebody vouches for, else what the pack
- * says itself. Anybody who can write can put an index object that lies.
+ * Of several records of one pack, the one that counts: what somebody vouches for, else what the
+ * pack says itself. Anybody who can write can put an index object that lies.
  */
 static uint32_t
 choose_record(const collection *work, const named_pack *same, size_t count)
@@ -993,8 +993,7 @@ collect(collection *work, fx_err *err)
     choose_packs(work);
     bool has_work = has_doomed(work) || repository->bad_count > 0 ||
                     repository->loaded.count - repository->foreign.count > INDEX_MANY ||
-                    repository->vouchers.count > INDEX_MANY ||
-                    repository->rescued_count > 0;
+                    repository->vouchers.count > INDEX_MANY || repository->rescued_count > 0;
     if (work->options->dry_run) {
         for (size_t i = 0; i < work->pack_count; i++) {
             work->report->removed_pack_count += work->doomed[i];

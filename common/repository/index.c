@@ -396,8 +396,7 @@ get_number(const unsigned char *from, size_t size_bytes)
 }
 
 void
-fx_index_record_of(
-    const fx_scope_id *scope, fx_bytes record, unsigned char out_digest[FX_ID_BYTES])
+fx_index_record_of(const fx_scope_id *scope, fx_bytes record, unsigned char out_digest[FX_ID_BYTES])
 {
     static const char use[] = "fortress pack record 1"; /* with its NUL */
     FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();

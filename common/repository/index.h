@@ -96,7 +96,8 @@ FX_MUST_USE fx_code fx_index_encode(
     size_t stride_bytes,
     fx_buf *out,
     fx_err *err);
-/* Whose the records are: the scope's id, or NULL where nobody asks; and whether they are believed. */
+/* Whose the records are: the scope's id, or NULL where nobody asks; and whether they are believed.
+ */
 typedef struct fx_index_origin {
     const fx_scope_id *scope;
     bool is_trusted;

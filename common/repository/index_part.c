@@ -170,8 +170,8 @@ write_part(int fd, merging *work, fx_bytes label)
 }
 
 /*
- * false: it is not such a file, or cannot be mapped. `sharing`: what is noted in the packs goes into
- * the file (MAP_SHARED: nobody else has it) or takes memory (MAP_PRIVATE).
+ * false: it is not such a file, or cannot be mapped. `sharing`: what is noted in the packs goes
+ * into the file (MAP_SHARED: nobody else has it) or takes memory (MAP_PRIVATE).
  */
 static bool
 map_part(int fd, int sharing, fx_index_part *out_part, uint64_t *out_label_bytes)

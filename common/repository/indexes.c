@@ -223,16 +223,16 @@ static fx_code
 append_names(const fx_id_set *names, fx_buf *out, fx_err *err)
 {
     for (size_t i = 0; i < names->capacity; i++) {
-        if (names->used[i] && fx_buf_append(out, &names->slots[i], sizeof names->slots[i], err) !=
-                                  FX_OK) {
+        if (names->used[i] &&
+            fx_buf_append(out, &names->slots[i], sizeof names->slots[i], err) != FX_OK) {
             return err->code;
         }
     }
     return FX_OK;
 }
 
-/* The copy's label: the repository's id, what keys read it, number and names of the vouchers that it
- * takes into account, and the names of the index objects that it holds or that those keys do not
+/* The copy's label: the repository's id, what keys read it, number and names of the vouchers that
+ * it takes into account, and the names of the index objects that it holds or that those keys do not
  * open. */
 static fx_code
 save_copy(fx_repository *repository, fx_err *err)
@@ -363,8 +363,7 @@ load_listed(fx_repository *repository, char **store_key, fx_err *err)
     fx_chunk_id name;
     fx_err one = {0};
     if (!name_of(*store_key, &name) || fx_id_set_has(&repository->loaded, &name) ||
-        is_bad(repository, *store_key) ||
-        (!is_voucher(*store_key) && !can_read_any(repository))) {
+        is_bad(repository, *store_key) || (!is_voucher(*store_key) && !can_read_any(repository))) {
         return FX_OK;
     }
     fx_code code = is_voucher(*store_key) ? load_voucher(repository, *store_key, &one)
@@ -421,7 +420,8 @@ is_one_gone(const fx_repository *repository, const fx_id_set *listed)
     return false;
 }
 
-/* What is in the store: vouchers first, because each follows the index objects that it speaks of. */
+/* What is in the store: vouchers first, because each follows the index objects that it speaks of.
+ */
 typedef struct listing {
     fx_key_list vouchers; /* none where nobody asks */
     fx_key_list indexes;

@@ -46,6 +46,7 @@ struct fx_repository {
     const fx_repository_key *key;              /* borrowed; NULL: keyless */
     unsigned char key_digest[FX_SHA256_BYTES]; /* of all that can be read with it */
     bool has_write_scope;   /* the repository has the scope that the key writes to */
+    bool is_writing;        /* what a writer may count on matters */
     pthread_mutex_t lock;   /* guards all below */
     fx_key_names key_names; /* of the key objects, once they were asked for */
     bool has_key_names;
@@ -53,7 +54,6 @@ struct fx_repository {
     fx_id_set loaded;         /* names of index objects that are in the index */
     fx_id_set foreign;        /* of them, those of scopes that are not ours */
     size_t saved_count;       /* of them, those that the copy on disk holds */
-    bool is_writing;          /* what a writer may count on matters */
     fx_id_set vouchers;       /* names of those that the index has taken into account */
     fx_id_set vouched;        /* while it is loaded: records that they speak of */
     size_t saved_vouchers;    /* of `vouchers`, those that the copy on disk tells of */
@@ -170,8 +170,8 @@ const char *fx_writer_lease(const fx_writer *writer);
 
 /* Vouches for packs that were opened, as far as they are still there; `opened` are their records.
  * Gives how many it were. Before anything is added. errors: the store's */
-FX_MUST_USE fx_code fx_writer_vouch(
-    fx_writer *writer, const fx_id_set *opened, uint64_t *out_count, fx_err *err);
+FX_MUST_USE fx_code
+fx_writer_vouch(fx_writer *writer, const fx_id_set *opened, uint64_t *out_count, fx_err *err);
 
 /* The writer stores again what only these packs hold. Before anything is added. */
 void fx_writer_avoid(fx_writer *writer, const fx_id_set *packs);

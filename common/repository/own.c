@@ -110,7 +110,8 @@ rewrite(const char *path, const fx_own *own, const fx_own_entry *entry, fx_err *
     size_t total_bytes = MAGIC_BYTES + HEAD_BYTES + FX_SHA256_BYTES + entry->records.size_bytes;
     fx_buf_init(&bytes, FILE_MAX_BYTES);
     while (first > 0) {
-        size_t one_bytes = HEAD_BYTES + FX_SHA256_BYTES + own->entries[first - 1].records.size_bytes;
+        size_t one_bytes =
+            HEAD_BYTES + FX_SHA256_BYTES + own->entries[first - 1].records.size_bytes;
         if (total_bytes + one_bytes > FILE_MAX_BYTES) {
             break;
         }

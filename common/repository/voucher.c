@@ -33,8 +33,7 @@ fx_voucher_free(fx_voucher *voucher)
 }
 
 static fx_code
-check_signature(
-    const fx_scope_keys *scope, uint32_t version, const fx_signed *parts, fx_err *err)
+check_signature(const fx_scope_keys *scope, uint32_t version, const fx_signed *parts, fx_err *err)
 {
     if (version > scope->version_count) {
         return fx_fail(
@@ -53,8 +52,7 @@ check_signature(
 }
 
 fx_code
-fx_voucher_decode(
-    fx_bytes bytes, const fx_scope_keys *scope, fx_voucher **out_voucher, fx_err *err)
+fx_voucher_decode(fx_bytes bytes, const fx_scope_keys *scope, fx_voucher **out_voucher, fx_err *err)
 {
     fx_signed parts;
     if (bytes.size_bytes > OBJECT_MAX_BYTES) {

@@ -22,8 +22,8 @@ FX_MUST_USE fx_code fx_voucher_decode(
     fx_bytes bytes, const fx_scope_keys *scope, fx_voucher **out_voucher, fx_err *err);
 
 /* Adds the digests (fx_index_record_of()) of records. errors: DAMAGED */
-FX_MUST_USE fx_code fx_voucher_digests(
-    fx_bytes records, const fx_scope_id *scope, fx_id_set *digests, fx_err *err);
+FX_MUST_USE fx_code
+fx_voucher_digests(fx_bytes records, const fx_scope_id *scope, fx_id_set *digests, fx_err *err);
 
 /* "verified/SCOPE/" */
 enum { FX_VOUCHER_PREFIX_BYTES = 32 };
@@ -48,8 +48,7 @@ typedef struct fx_voucher_writer {
 } fx_voucher_writer;
 
 /* Borrows both. */
-void fx_voucher_writer_init(
-    fx_voucher_writer *writer, fx_store *store, const fx_scope_keys *scope);
+void fx_voucher_writer_init(fx_voucher_writer *writer, fx_store *store, const fx_scope_keys *scope);
 void fx_voucher_writer_free(fx_voucher_writer *writer);
 
 /* A pack and the ids of its chunks, `stride_bytes` apart; to `records`, or else to `kept`. After

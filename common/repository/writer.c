@@ -39,7 +39,7 @@ struct fx_writer {
     fx_id_set fresh;  /* chunks of this run that may not be in `stored` yet */
     fx_err failure;   /* the first: what it lost may be in `fresh` already, so nothing follows it */
     fx_index *stored; /* chunks of this run that are in packs which are stored */
-    fx_index_writer index; /* from here on for whoever stores packs and commits: one at a time */
+    fx_index_writer index;  /* from here on for whoever stores packs and commits: one at a time */
     fx_voucher_writer said; /* packs that are in index objects, and in no voucher yet */
     uint64_t pack_bytes;
     char lease[FX_LEASE_ID_BYTES]; /* "": ended */
@@ -83,7 +83,8 @@ say(fx_writer *writer, fx_err *err)
     if (entry.records.size_bytes > 0 && repository->own_path != NULL) {
         fx_err ignored = {0};
         fx_ignore(
-            fx_own_add(repository->own_path, &entry, &ignored), "what is not known is stored again");
+            fx_own_add(repository->own_path, &entry, &ignored),
+            "what is not known is stored again");
     }
     fx_buf_clear(&writer->said.records);
     return FX_OK;
@@ -570,8 +571,8 @@ vouch_some(vouching *some, uint32_t *next, uint64_t *count, fx_err *err)
             continue;
         }
         const fx_chunk_id *ids = some->ids + some->places[i];
-        if (fx_voucher_writer_add(
-                &some->writer->said, &pack, ids->bytes, sizeof *ids, true, err) != FX_OK) {
+        if (fx_voucher_writer_add(&some->writer->said, &pack, ids->bytes, sizeof *ids, true, err) !=
+            FX_OK) {
             return err->code;
         }
         (*count)++;

@@ -82,7 +82,7 @@ def test_poisoned_pack(folder):
     content = os.urandom(100000)
     path = repository.data("data", content)
     poison(repository, thief, path)
-    for host in (repository.writer("web-1"), repository.owner):
+    for host in (repository.owner, repository.writer("web-1")):
         repository.expect(host.backup(path), path, content)
     done = repository.owner.agent("verify", "--read-data", status=4)
     assert "not its id" in done.out, done.out
@@ -103,7 +103,7 @@ def test_poisoned_index(folder):
     second = os.urandom(100000)
     repository.data("data", second)
     poison(repository, thief, path, honest)
-    for host in (repository.writer("web-1"), repository.owner):
+    for host in (repository.owner, repository.writer("web-1")):
         repository.expect(host.backup(path), path, second)
     for _ in range(2):
         repository.owner.agent("collect")

@@ -74,8 +74,7 @@ fx_poison_pack(const char *url, const fx_repository_key *key, fx_bytes content, 
     fx_chunk_id id;
     fx_index_pack pack = {0};
     id_of(key, content, &id);
-    if (fx_store_open(url, &store, err) != FX_OK ||
-        fx_session_begin(key, &session, err) != FX_OK ||
+    if (fx_store_open(url, &store, err) != FX_OK || fx_session_begin(key, &session, err) != FX_OK ||
         put_pack(store, &session, &id, &pack, err) != FX_OK) {
         return err->code;
     }
@@ -102,8 +101,7 @@ fx_poison_index(
     pack.size_bytes = (uint64_t)info.st_size;
     const char *slash = strrchr(pack_path, '/');
     if (fx_hex_decode(slash + 1, pack.name, sizeof pack.name, err) != FX_OK ||
-        fx_store_open(url, &store, err) != FX_OK ||
-        fx_session_begin(key, &session, err) != FX_OK) {
+        fx_store_open(url, &store, err) != FX_OK || fx_session_begin(key, &session, err) != FX_OK) {
         return err->code;
     }
     return put_index(store, &session, &pack, &id, err);

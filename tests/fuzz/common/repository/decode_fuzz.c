@@ -8,6 +8,7 @@
 #include "common/repository/index.h"
 #include "common/repository/object.h"
 #include "common/repository/signed.h"
+#include "common/repository/voucher.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 
@@ -129,6 +130,38 @@ decode_signed(fx_bytes message, const char magic[8], const char *use)
     FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED);
 }
 
+/* Signed as it must be: any scope id of 8 bytes can be the message's. */
+static void
+decode_voucher(fx_bytes message)
+{
+    static const unsigned char sign[FX_SIGN_KEY_BYTES] = {1};
+    fx_err err = {0};
+    FX_BUF_AUTO bytes;
+    FX_AUTO(fx_voucher) voucher = NULL;
+    FX_AUTO(fx_sign_key) signer = fx_sign_key_of(sign);
+    fx_id_set digests = {0};
+    fx_scope_version version = {.number = 1};
+    const fx_scope_keys scope = {
+        .id = {{1, 2, 3, 4, 5, 6, 7, 8}}, .versions = &version, .version_count = 1};
+    fx_sign_key_public(signer, version.verify_key);
+    fx_buf_init(&bytes, message.size_bytes + 1024);
+    FX_ASSERT(fx_signed_begin(&bytes, "FXVOUCH1", &err) == FX_OK);
+    FX_ASSERT(fx_buf_append(&bytes, message.data, message.size_bytes, &err) == FX_OK);
+    FX_ASSERT(fx_signed_finish(&bytes, "fortress voucher 1", sign, &err) == FX_OK);
+    fx_code code = fx_voucher_decode(fx_buf_bytes(&bytes), &scope, &voucher, &err);
+    FX_ASSERT(code == FX_OK || code == FX_ERR_DAMAGED || code == FX_ERR_WRONG_KEY);
+    FX_ASSERT((code == FX_OK) == (voucher != NULL));
+    if (voucher != NULL) {
+        const fx_index_origin origin = {.scope = &scope.id, .is_trusted = true};
+        FX_AUTO(fx_index) index = fx_index_new(NULL);
+        code = fx_voucher_digests(voucher->records, &scope.id, &digests, &err);
+        FX_ASSERT(code == fx_index_decode(index, voucher->records, &origin, &err));
+        fx_index_seal(index);
+        FX_ASSERT(fx_index_pack_count(index) >= digests.count);
+        fx_id_set_free(&digests);
+    }
+}
+
 static void
 expand(fx_bytes bytes)
 {
@@ -147,7 +180,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         return 0;
     }
     fx_bytes bytes = {data + 1, size_bytes - 1};
-    switch (data[0] % 9) {
+    switch (data[0] % 10) {
     case 0:
         parse_object(bytes);
         break;
@@ -171,6 +204,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         break;
     case 7:
         decode_signed(bytes, "FXERASED", "fortress erasure 1");
+        break;
+    case 8:
+        decode_voucher(bytes);
         break;
     default:
         expand(bytes);

@@ -95,7 +95,8 @@ nobody_counts_on_a_pack_that_lies(void **state)
     assert_int_equal(restore(url, id, 1, &err), FX_OK);
     assert_true(backup_as(key, NULL, url, 1, id) > UINT64_C(2) * STORED_BYTES);
     assert_int_equal(restore(url, id, 1, &err), FX_OK);
-    /* Nor after somebody has looked: reading it finds the lie, and the collector keeps what is true.
+    /* Nor after somebody has looked: reading it finds the lie, and the collector keeps what is
+     * true.
      */
     assert_int_equal(verify(url, true, &report, &err), FX_ERR_DAMAGED);
     collect_now(url);
@@ -306,8 +307,7 @@ only_what_a_key_of_the_scope_has_signed_is_a_voucher(void **state)
         fx_id_set digests = {0};
         assert_int_equal(fx_voucher_decode(fx_buf_bytes(&bytes), &scope, &voucher, &err), FX_OK);
         assert_int_equal(voucher->kept.size_bytes, 0);
-        assert_int_equal(
-            fx_voucher_digests(voucher->records, &scope.id, &digests, &err), FX_OK);
+        assert_int_equal(fx_voucher_digests(voucher->records, &scope.id, &digests, &err), FX_OK);
         assert_true(digests.count >= 1);
         fx_id_set_free(&digests);
         fx_bytes cut = {voucher->records.data, voucher->records.size_bytes - 1};
