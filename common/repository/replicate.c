@@ -621,7 +621,7 @@ copy_snapshots(replication *work, fx_err *err)
     if (work->is_held && work->candidate_count > 0) {
         return explain_held(work, err);
     }
-    if (copy_indexes(work, err) != FX_OK ||
+    if (copy_indexes(work, err) != FX_OK || copy_prefix(work, "verified/", err) != FX_OK ||
         (!work->options->dry_run && check_lease(work, err) != FX_OK)) {
         return err->code;
     }

@@ -7,6 +7,7 @@
 #include "common/repository/erasure.h"
 #include "common/repository/internal.h"
 #include "common/repository/plain.h"
+#include "common/repository/voucher.h"
 
 enum { LIST_MAX = 1 << 24 };
 
@@ -218,6 +219,14 @@ fx_stored_check(const char *store_key, fx_bytes bytes, const fx_repository_key *
     }
     if (strncmp(store_key, "erasures/", strlen("erasures/")) == 0) {
         return check_erasure(store_key, bytes, err);
+    }
+    if (strncmp(store_key, "verified/", strlen("verified/")) == 0) {
+        if (!fx_is_named_by_digest(store_key, bytes)) {
+            return damaged(store_key, "its bytes are not what was written", err);
+        }
+        return fx_voucher_check(bytes, err) == FX_OK
+                   ? FX_OK
+                   : fx_err_wrap(err, "reading \"%.200s\"", store_key);
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         const kind *one = &kinds[i];

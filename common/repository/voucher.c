@@ -81,6 +81,13 @@ fx_voucher_decode(fx_bytes bytes, const fx_scope_keys *scope, fx_voucher **out_v
 }
 
 fx_code
+fx_voucher_check(fx_bytes bytes, fx_err *err)
+{
+    fx_signed parts;
+    return fx_signed_open(bytes, magic, &parts, err);
+}
+
+fx_code
 fx_voucher_digests(fx_bytes records, const fx_scope_id *scope, fx_id_set *digests, fx_err *err)
 {
     fx_bytes record;

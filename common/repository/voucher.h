@@ -21,6 +21,9 @@ FX_DEFINE_AUTO(fx_voucher);
 FX_MUST_USE fx_code fx_voucher_decode(
     fx_bytes bytes, const fx_scope_keys *scope, fx_voucher **out_voucher, fx_err *err);
 
+/* Is it one by its structure? Needs no key. errors: DAMAGED, UNSUPPORTED */
+FX_MUST_USE fx_code fx_voucher_check(fx_bytes bytes, fx_err *err);
+
 /* Adds the digests (fx_index_record_of()) of records. errors: DAMAGED */
 FX_MUST_USE fx_code
 fx_voucher_digests(fx_bytes records, const fx_scope_id *scope, fx_id_set *digests, fx_err *err);
