@@ -13,8 +13,8 @@ enum {
     GAP_MAX_BYTES = 128 * 1024,
     RANGE_MAX_BYTES = 4 * 1024 * 1024,
     RANGE_ROOM_BYTES = RANGE_MAX_BYTES + FX_OBJECT_STORED_MAX_BYTES,
-    UNKNOWN_PACK = UINT32_MAX, /* no index has the chunk */
 };
+#define UNKNOWN_PACK UINT32_MAX /* no index has the chunk */
 
 /* A want and the place of its chunk. */
 typedef struct placed {

@@ -812,7 +812,8 @@ fx_repository_tier_status(
     /* Packs and indexes go with snapshots that need them. */
     if (status.missing_snapshot_count > 0 &&
         (count_missing(source->store, to, "packs/", &status, err) != FX_OK ||
-         count_missing(source->store, to, "indexes/", &status, err) != FX_OK)) {
+         count_missing(source->store, to, "indexes/", &status, err) != FX_OK ||
+         count_missing(source->store, to, "verified/", &status, err) != FX_OK)) {
         return err->code;
     }
     *out_status = status;
