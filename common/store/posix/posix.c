@@ -7,36 +7,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <linux/openat2.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
-#include "common/store/store.h"
+#include "common/store/posix/place.h"
 
-enum { DEPTH_MAX = 8, TEMPORARY_DAYS_MAX = 1 };
+enum { TEMPORARY_DAYS_MAX = 1 };
 
 typedef struct posix_store {
-    char root[PATH_MAX];
-    int root_fd; /* -1 until there is a folder */
+    fx_place place;
     atomic_flag swept;
 } posix_store;
 
 static fx_code
 open_root(posix_store *store, fx_err *err)
 {
-    store->root_fd = open(store->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (store->root_fd < 0 && errno != ENOENT) {
-        return fx_fail_errno(err, errno, "could not open folder \"%.150s\"", store->root);
+    store->place.root_fd = open(store->place.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store->place.root_fd < 0 && errno != ENOENT) {
+        return fx_fail_errno(err, errno, "could not open folder \"%.150s\"", store->place.root);
     }
     return FX_OK;
 }
@@ -45,13 +40,13 @@ static fx_code
 posix_open(void *state, const char *rest, fx_err *err)
 {
     posix_store *store = state;
-    store->root_fd = -1;
+    store->place.root_fd = -1;
     atomic_flag_clear(&store->swept);
     size_t length = strlen(rest);
-    if (length == 0 || length >= sizeof store->root) {
+    if (length == 0 || length >= sizeof store->place.root) {
         return fx_fail(err, FX_ERR_INVALID, "could not use an empty or too long path as a store");
     }
-    memcpy(store->root, rest, length + 1);
+    memcpy(store->place.root, rest, length + 1);
     return open_root(store, err);
 }
 
@@ -59,8 +54,8 @@ static void
 posix_close(void *state)
 {
     posix_store *store = state;
-    if (store->root_fd >= 0) {
-        (void)close(store->root_fd);
+    if (store->place.root_fd >= 0) {
+        (void)close(store->place.root_fd);
     }
 }
 
@@ -71,10 +66,10 @@ posix_close(void *state)
 static void
 sweep(posix_store *store)
 {
-    if (store->root_fd < 0 || atomic_flag_test_and_set(&store->swept)) {
+    if (store->place.root_fd < 0 || atomic_flag_test_and_set(&store->swept)) {
         return;
     }
-    int fd = openat(store->root_fd, "tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(store->place.root_fd, "tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     if (folder == NULL) {
         if (fd >= 0) {
@@ -99,124 +94,34 @@ static fx_code
 posix_prepare(void *state, fx_err *err)
 {
     posix_store *store = state;
-    if (fx_file_make_folder(store->root, 0750, err) != FX_OK) {
+    if (fx_file_make_folder(store->place.root, 0750, err) != FX_OK) {
         return err->code;
     }
-    if (store->root_fd < 0 && open_root(store, err) != FX_OK) {
+    if (store->place.root_fd < 0 && open_root(store, err) != FX_OK) {
         return err->code;
     }
-    if (mkdirat(store->root_fd, "tmp", 0750) != 0 && errno != EEXIST) {
-        return fx_fail_errno(err, errno, "could not create \"%.150s/tmp\"", store->root);
+    if (mkdirat(store->place.root_fd, "tmp", 0750) != 0 && errno != EEXIST) {
+        return fx_fail_errno(err, errno, "could not create \"%.150s/tmp\"", store->place.root);
     }
     sweep(store);
-    return fx_file_sync_parent(store->root, err);
+    return fx_file_sync_parent(store->place.root, err);
 }
 
-/* Below the root, through no symbolic link. source: openat2(2) */
-static int
-open_below(const posix_store *store, const char *path, uint64_t flags)
-{
-    struct open_how how = {
-        .flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
-    if (store->root_fd < 0) {
-        errno = ENOENT;
-        return -1;
-    }
-    return (int)syscall(SYS_openat2, store->root_fd, path, &how, sizeof how);
-}
-
+/* On failure nothing of the temporary is left. */
 static fx_code
-failed(const posix_store *store, const char *what, const char *key, fx_err *err)
+write_temporary(posix_store *store, const char *key, fx_bytes body, char *out_name, fx_err *err)
 {
-    return fx_fail_errno(err, errno, "could not %s \"%.80s/%.90s\"", what, store->root, key);
-}
-
-/* The folder of a key, made if need be; durable. */
-/* NOLINTBEGIN(misc-no-recursion): a level for each slash of a key, bounded */
-static int
-open_folder(const posix_store *store, const char *key)
-{
-    char path[FX_STORE_KEY_MAX_BYTES + 1];
-    memcpy(path, key, strlen(key) + 1);
-    char *slash = strrchr(path, '/');
-    if (slash == NULL) {
-        return open_below(store, ".", O_RDONLY | O_DIRECTORY);
+    int fd = -1;
+    if (fx_place_make_temporary(&store->place, "", key, out_name, &fd, err) != FX_OK) {
+        return err->code;
     }
-    *slash = '\0';
-    int fd = open_below(store, path, O_RDONLY | O_DIRECTORY);
-    if (fd >= 0 || errno != ENOENT) {
-        return fd;
-    }
-    int parent = open_folder(store, path);
-    if (parent < 0) {
-        return -1;
-    }
-    const char *last = strrchr(path, '/');
-    last = last == NULL ? path : last + 1;
-    bool made = mkdirat(parent, last, 0750) == 0 || errno == EEXIST;
-    if (made && fsync(parent) == 0) {
-        fd = openat(parent, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    }
-    int saved_errno = errno;
-    (void)close(parent);
-    errno = saved_errno;
-    return fd;
-}
-/* NOLINTEND(misc-no-recursion) */
-
-static bool
-write_at(int fd, uint64_t offset, fx_bytes body)
-{
-    const unsigned char *data = body.data;
-    size_t left_bytes = body.size_bytes;
-    while (left_bytes > 0) {
-        ssize_t put_bytes = pwrite(fd, data, left_bytes, (off_t)offset);
-        if (put_bytes < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put_bytes < 0) {
-            return false;
-        }
-        data += put_bytes;
-        offset += (uint64_t)put_bytes;
-        left_bytes -= (size_t)put_bytes;
-    }
-    return fsync(fd) == 0;
-}
-
-/*
- * Gives the temporary's name; on failure nothing of it is left. A crash can leave a temporary that
- * is a committed object under a second name, so that one is never opened again: its name is drawn,
- * not counted (process ids come back, and a process may open a folder twice), and must be new.
- */
-static fx_code
-write_temporary(posix_store *store, const char *key, fx_bytes body, char out_name[64], fx_err *err)
-{
-    uint64_t drawn[2];
-    if (getrandom(drawn, sizeof drawn, 0) != (ssize_t)sizeof drawn) {
-        return failed(store, "draw a temporary name for", key, err);
-    }
-    (void)snprintf(out_name, 64, "tmp/%016" PRIx64 "%016" PRIx64, drawn[0], drawn[1]);
-    if (store->root_fd < 0) {
-        return fx_fail(
-            err,
-            FX_ERR_NOT_FOUND,
-            "could not store \"%s\": no folder \"%.150s\"",
-            key,
-            store->root);
-    }
-    int fd = openat(
-        store->root_fd, out_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0440);
-    if (fd < 0) {
-        return failed(store, "create", out_name, err);
-    }
-    bool written = write_at(fd, 0, body);
+    bool written = fx_place_write(fd, 0, body) && fsync(fd) == 0;
     int saved_errno = errno;
     (void)close(fd);
     if (!written) {
-        (void)unlinkat(store->root_fd, out_name, 0);
+        (void)unlinkat(store->place.root_fd, out_name, 0);
         errno = saved_errno;
-        return failed(store, "write", key, err);
+        return fx_place_failed(&store->place, "write", key, err);
     }
     return FX_OK;
 }
@@ -225,37 +130,17 @@ static fx_code
 posix_put(void *state, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
 {
     posix_store *store = state;
-    char temporary[64];
+    char temporary[FX_PLACE_TEMPORARY_BYTES];
     sweep(store);
     if (fx_store_check_deadline(deadline, key, err) != FX_OK ||
         write_temporary(store, key, body, temporary, err) != FX_OK) {
         return err->code;
     }
     if (fx_store_check_deadline(deadline, key, err) != FX_OK) { /* a slow disk: nothing is there */
-        (void)unlinkat(store->root_fd, temporary, 0);
+        (void)unlinkat(store->place.root_fd, temporary, 0);
         return err->code;
     }
-    int folder = open_folder(store, key);
-    const char *slash = strrchr(key, '/');
-    const char *name = slash == NULL ? key : slash + 1;
-    fx_code code = FX_OK;
-    if (folder < 0) {
-        code = failed(store, "open the folder of", key, err);
-    } else if (linkat(store->root_fd, temporary, folder, name, 0) != 0) {
-        code = failed(store, "create", key, err);
-        /* EXISTS counts as stored for many a caller: what is there must be as durable as ours. */
-        if (code == FX_ERR_EXISTS && fsync(folder) != 0) {
-            code = failed(store, "sync the folder of", key, err);
-        }
-    } else if (fsync(folder) != 0) {
-        code = failed(store, "sync the folder of", key, err);
-        err->outcome = FX_CLASS_UNKNOWN;
-    }
-    if (folder >= 0) {
-        (void)close(folder);
-    }
-    (void)unlinkat(store->root_fd, temporary, 0);
-    return code;
+    return fx_place_link(&store->place, temporary, key, err);
 }
 
 /* NOLINTBEGIN(readability-function-size): a range and a deadline are what a get is */
@@ -273,14 +158,14 @@ posix_get(
     if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
         return err->code;
     }
-    int fd = open_below(store, key, O_RDONLY);
+    int fd = fx_place_open(&store->place, key, O_RDONLY);
     struct stat info;
     if (fd < 0) {
-        return failed(store, "open", key, err);
+        return fx_place_failed(&store->place, "open", key, err);
     }
     fx_code code = FX_OK;
     if (fstat(fd, &info) != 0) {
-        code = failed(store, "look at", key, err);
+        code = fx_place_failed(&store->place, "look at", key, err);
     }
     uint64_t file_bytes = code == FX_OK ? (uint64_t)info.st_size : 0;
     uint64_t left_bytes = offset < file_bytes ? file_bytes - offset : 0;
@@ -295,7 +180,7 @@ posix_get(
         ssize_t got =
             pread(fd, room + got_bytes, want_bytes - got_bytes, (off_t)(offset + got_bytes));
         if (got < 0 && errno != EINTR) {
-            code = failed(store, "read", key, err);
+            code = fx_place_failed(&store->place, "read", key, err);
         } else if (got == 0) {
             out->size_bytes = begin_bytes + got_bytes;
             break;
@@ -315,11 +200,11 @@ posix_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_by
     if (fx_store_check_deadline(deadline, key, err) != FX_OK) {
         return err->code;
     }
-    int fd = open_below(store, key, O_PATH);
+    int fd = fx_place_open(&store->place, key, O_PATH);
     struct stat info;
     fx_code code = FX_OK;
     if (fd < 0 || fstat(fd, &info) != 0) {
-        code = failed(store, "look at", key, err);
+        code = fx_place_failed(&store->place, "look at", key, err);
     } else {
         *out_size_bytes = (uint64_t)info.st_size;
     }
@@ -329,132 +214,40 @@ posix_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_by
     return code;
 }
 
-typedef struct walk {
-    posix_store *store;
-    const char *prefix;
-    fx_mono deadline;
+typedef struct listing {
     fx_store_visit visit;
     void *ctx;
-    fx_err *err;
-} walk;
+} listing;
 
-/* Does anything below folder "path/" or the object `path` begin with the prefix, or the other way
- * round? */
 static bool
-may_match(const char *prefix, const char *path)
+visit_all(void *ctx, const char *key, uint64_t size_bytes)
 {
-    size_t path_bytes = strlen(path);
-    size_t prefix_bytes = strlen(prefix);
-    return strncmp(prefix, path, path_bytes < prefix_bytes ? path_bytes : prefix_bytes) == 0;
+    const listing *to = ctx;
+    to->visit(to->ctx, key, size_bytes);
+    return true;
 }
-
-static int
-is_visible(const struct dirent *entry)
-{
-    return entry->d_name[0] != '.';
-}
-
-/* A folder's entries and the folder call each other. */
-static fx_code walk_folder(const walk *w, const char *path, size_t depth);
-
-/* NOLINTBEGIN(misc-no-recursion): a level for each slash of a key, bounded */
-static fx_code
-walk_entry(const walk *w, int folder, const char *name, const char *path, size_t depth)
-{
-    struct stat info;
-    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
-        return errno == ENOENT ? FX_OK : failed(w->store, "look at", path, w->err);
-    }
-    if (S_ISDIR(info.st_mode)) {
-        bool is_ours = depth > 0 || strcmp(name, "tmp") != 0;
-        return is_ours && may_match(w->prefix, path) ? walk_folder(w, path, depth + 1) : FX_OK;
-    }
-    if (S_ISREG(info.st_mode) && strncmp(path, w->prefix, strlen(w->prefix)) == 0) {
-        w->visit(w->ctx, path, (uint64_t)info.st_size);
-    }
-    return FX_OK;
-}
-/* NOLINTEND(misc-no-recursion) */
-
-/*
- * Names sorted within each folder give keys sorted as a whole as long as no name is another's
- * beginning followed by a byte below '/'; '-' and '.' are below it, so that "a-b" must come before
- * "a/b": names are compared as they stand in keys, a folder's with its slash.
- */
-static int
-by_key(const void *left, const void *right)
-{
-    const struct dirent *first = *(const struct dirent *const *)left;
-    const struct dirent *second = *(const struct dirent *const *)right;
-    char one[NAME_MAX + 2];
-    char two[NAME_MAX + 2];
-    (void)snprintf(one, sizeof one, "%s%s", first->d_name, first->d_type == DT_DIR ? "/" : "");
-    (void)snprintf(two, sizeof two, "%s%s", second->d_name, second->d_type == DT_DIR ? "/" : "");
-    return strcmp(one, two);
-}
-
-/* Some file systems do not tell an entry's type, which its place in the order depends on. */
-static void
-learn_types(int folder, struct dirent **entries, int count)
-{
-    for (int i = 0; i < count; i++) {
-        struct stat info;
-        if (entries[i]->d_type == DT_UNKNOWN &&
-            fstatat(folder, entries[i]->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0) {
-            entries[i]->d_type = S_ISDIR(info.st_mode) ? DT_DIR : DT_REG;
-        }
-    }
-}
-
-/* NOLINTBEGIN(misc-no-recursion): a level for each slash of a key, bounded */
-static fx_code
-walk_folder(const walk *w, const char *path, size_t depth)
-{
-    if (depth > DEPTH_MAX) {
-        return fx_fail(w->err, FX_ERR_LIMIT, "could not list \"%.100s\": too deep", path);
-    }
-    if (fx_store_check_deadline(w->deadline, path, w->err) != FX_OK) {
-        return w->err->code;
-    }
-    int folder = open_below(w->store, path[0] == '\0' ? "." : path, O_RDONLY | O_DIRECTORY);
-    if (folder < 0) {
-        return errno == ENOENT && depth > 0 ? FX_OK : failed(w->store, "list", path, w->err);
-    }
-    struct dirent **entries = NULL;
-    int count = scandirat(folder, ".", &entries, is_visible, NULL);
-    fx_code code = count < 0 ? failed(w->store, "list", path, w->err) : FX_OK;
-    if (count > 0) {
-        learn_types(folder, entries, count);
-        qsort(entries, (size_t)count, sizeof(struct dirent *), by_key);
-    }
-    for (int i = 0; i < count; i++) {
-        char key[FX_STORE_KEY_MAX_BYTES + 1];
-        int length = snprintf(
-            key, sizeof key, "%s%s%s", path, path[0] == '\0' ? "" : "/", entries[i]->d_name);
-        bool fits = length > 0 && (size_t)length < sizeof key;
-        if (code == FX_OK && fits) { /* a longer name is not one of ours */
-            code = walk_entry(w, folder, entries[i]->d_name, key, depth);
-        }
-        free(entries[i]);
-    }
-    free(entries);
-    (void)close(folder);
-    return code;
-}
-/* NOLINTEND(misc-no-recursion) */
 
 static fx_code
 posix_list(
     void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
 {
-    walk w = {
-        .store = state,
+    const posix_store *store = state;
+    listing to = {.visit = visit, .ctx = ctx};
+    fx_place_walk walk = {
+        .place = &store->place,
         .prefix = prefix,
+        .after = "",
         .deadline = deadline,
-        .visit = visit,
-        .ctx = ctx,
-        .err = err};
-    return walk_folder(&w, "", 0);
+        .visit = visit_all,
+        .ctx = &to};
+    return fx_place_list(&walk, err);
+}
+
+/* What a user may see: no names that begin with a dot. */
+static int
+is_visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
 }
 
 static fx_code
@@ -484,11 +277,12 @@ open_appended(const posix_store *store, const char *key, bool make, int *out_fol
         memcpy(path, key, (size_t)(slash - key));
         path[slash - key] = '\0';
     }
-    if (store->root_fd < 0) {
+    if (store->place.root_fd < 0) {
         errno = ENOENT;
         return -1;
     }
-    *out_folder = make ? open_folder(store, key) : open_below(store, path, O_RDONLY | O_DIRECTORY);
+    *out_folder = make ? fx_place_open_folder(&store->place, key)
+                       : fx_place_open(&store->place, path, O_RDONLY | O_DIRECTORY);
     if (*out_folder < 0) {
         return -1;
     }
@@ -507,7 +301,7 @@ static bool
 add_bytes(int fd, uint64_t offset, fx_bytes bytes, bool *out_undone)
 {
     *out_undone = true;
-    if (write_at(fd, offset, bytes)) {
+    if (fx_place_write(fd, offset, bytes) && fsync(fd) == 0) {
         return true;
     }
     int saved_errno = errno;
@@ -523,7 +317,7 @@ append_locked(
 {
     struct stat info;
     if (fstat(fd, &info) != 0) {
-        return failed(store, "look at", key, err);
+        return fx_place_failed(&store->place, "look at", key, err);
     }
     if (info.st_nlink == 0) {
         return fx_fail_as(
@@ -547,7 +341,7 @@ append_locked(
     }
     bool undone = false;
     if (!add_bytes(fd, offset, bytes, &undone)) {
-        fx_code code = failed(store, "add to", key, err);
+        fx_code code = fx_place_failed(&store->place, "add to", key, err);
         err->outcome = undone ? err->outcome : FX_CLASS_UNKNOWN;
         return code;
     }
@@ -564,19 +358,19 @@ posix_append(
         return err->code;
     }
     int fd = open_appended(store, key, offset == 0, &folder);
-    fx_code code = fd < 0 ? failed(store, "open", key, err) : FX_OK;
+    fx_code code = fd < 0 ? fx_place_failed(&store->place, "open", key, err) : FX_OK;
     if (code == FX_ERR_DENIED && is_whole(folder, key)) {
         code = stored_whole(key, err);
     }
     if (code == FX_OK && flock(fd, LOCK_EX) != 0) {
-        code = failed(store, "lock", key, err);
+        code = fx_place_failed(&store->place, "lock", key, err);
     }
     if (code == FX_OK) {
         code = append_locked(store, key, fd, offset, bytes, err);
     }
     /* The name must be durable too, also where the append that made it crashed before this. */
     if (code == FX_OK && fsync(folder) != 0) {
-        code = failed(store, "sync the folder of", key, err);
+        code = fx_place_failed(&store->place, "sync the folder of", key, err);
         err->outcome = FX_CLASS_UNKNOWN;
     }
     if (fd >= 0) {
@@ -601,12 +395,12 @@ posix_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
         memcpy(path, key, (size_t)(slash - key));
         path[slash - key] = '\0';
     }
-    int folder = open_below(store, path, O_RDONLY | O_DIRECTORY);
+    int folder = fx_place_open(&store->place, path, O_RDONLY | O_DIRECTORY);
     fx_code code = FX_OK;
     if (folder < 0 || unlinkat(folder, slash == NULL ? key : slash + 1, 0) != 0) {
-        code = failed(store, "remove", key, err);
+        code = fx_place_failed(&store->place, "remove", key, err);
     } else if (fsync(folder) != 0) {
-        code = failed(store, "sync the folder of", key, err);
+        code = fx_place_failed(&store->place, "sync the folder of", key, err);
         err->outcome = FX_CLASS_UNKNOWN;
     }
     if (folder >= 0) {
@@ -627,7 +421,7 @@ static uint32_t
 count_temporaries(const posix_store *store)
 {
     struct dirent **entries = NULL;
-    int count = scandirat(store->root_fd, "tmp", &entries, is_visible, NULL);
+    int count = scandirat(store->place.root_fd, "tmp", &entries, is_visible, NULL);
     for (int i = 0; i < count; i++) {
         free(entries[i]);
     }
@@ -647,7 +441,7 @@ posix_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *e
     to->leftover_count = count_temporaries(store);
     to->leftovers = to->leftover_count > 0 ? FX_STORE_YES : FX_STORE_NO;
     struct statvfs room;
-    if (store->root_fd >= 0 && fstatvfs(store->root_fd, &room) == 0) {
+    if (store->place.root_fd >= 0 && fstatvfs(store->place.root_fd, &room) == 0) {
         fx_store_note(
             to,
             "%" PRIu64 " MiB are free",
