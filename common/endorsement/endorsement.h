@@ -1,12 +1,16 @@
 /*
- * Endorsements of orders: signatures of coordinators, made with the own key and checked against the
- * keys that the configuration pins.
+ * Endorsements of orders and of a depot's tickets: signatures of coordinators, made with the own
+ * key and checked against the keys that the configuration pins.
  */
 #pragma once
 
 #include "common/base/name.h"
 #include "common/crypto/sign.h"
+#include "proto/depot_check.h"
 #include "proto/link_check.h"
+
+/* Above a ticket's bytes in every endorsement of one; the NUL at its end belongs to it. */
+#define FX_ENDORSEMENT_TICKET_PREFIX "fortress depot ticket 1"
 
 enum { FX_ENDORSER_MAX = 9 };
 
@@ -51,3 +55,12 @@ fx_endorsers_count_regions(const fx_endorsers *endorsers, const Fortress__Link__
 /* A coordinator's own signature of an order's bytes. */
 void fx_endorsement_sign(
     const fx_sign_key *key, fx_bytes order, unsigned char out_signature[FX_SIGN_BYTES]);
+
+/* The same for a ticket of proto/depot.proto: an endorsement of the one is none of the other. */
+size_t fx_endorsers_count_ticket_regions(
+    const fx_endorsers *endorsers,
+    fx_bytes ticket,
+    Fortress__Link__Endorsement *const *endorsements,
+    size_t endorsement_count);
+void fx_endorsement_sign_ticket(
+    const fx_sign_key *key, fx_bytes ticket, unsigned char out_signature[FX_SIGN_BYTES]);

@@ -67,8 +67,8 @@ fx_store_open(const char *url, fx_store **out_store, fx_err *err)
         return fx_fail(
             err,
             FX_ERR_INVALID,
-            "could not use \"%.100s\" as a repository: expected a path, posix:PATH, s3:… or "
-            "azure:…",
+            "could not use \"%.100s\" as a repository: expected a path, posix:PATH, s3:…, "
+            "azure:… or depot:…",
             url);
     }
     FX_AUTO(fx_store) store = calloc(1, sizeof *store + driver->state_bytes);
