@@ -35,6 +35,7 @@ typedef struct fx_backup_options {
     bool read_all;           /* reuse nothing from the parent snapshot */
     const char *const *skip; /* paths that are left out: the repository itself; may be NULL */
     size_t skip_count;
+    const char *tags; /* of the snapshot (common/repository/tags.h); NULL: none */
 } fx_backup_options;
 
 typedef struct fx_settle_options {

@@ -13,6 +13,7 @@ enum { HOST_NAME_BYTES = 256, PATHS_MAX = 4096 };
 #define COMMON_OPTIONS                                                                             \
     "  --name NAME      what the data set is called; snapshots of one name follow each other\n"    \
     "  --host NAME      of the snapshot, instead of this host's\n"                                 \
+    "  --tag NAME       of the snapshot; may be given several times\n"                             \
     "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"                                  \
     "  --key-file FILE  the repository's key; or FORTRESS_KEY_FILE\n"                              \
     "  --scope NAME     whose keys to write with, else the key file's first; or FORTRESS_SCOPE\n"  \
@@ -25,7 +26,7 @@ static const fx_usage files_usage = {
         "read or changes while it is read is a warning (exit status 3); the rest is saved.\n"
         "\n" COMMON_OPTIONS
         "  --force          read all files, also those that have not changed since the last time\n",
-    .accepts = "name host force scope ",
+    .accepts = "name host force scope tag ",
     .rest_min = 1,
     .rest_max = PATHS_MAX,
 };
@@ -36,7 +37,7 @@ static const fx_usage postgres_usage = {
         "Saves a base backup of a PostgreSQL server over the replication protocol.\n"
         "CONNINFO is libpq's: \"host=… port=… user=… passfile=…\", of a role with REPLICATION.\n"
         "\n" COMMON_OPTIONS,
-    .accepts = "name host scope ",
+    .accepts = "name host scope tag ",
     .rest_min = 1,
     .rest_max = 1,
 };
@@ -65,6 +66,7 @@ take_backup(
         .read_all = options->is_forced,
         .skip = &store,
         .skip_count = 1,
+        .tags = options->tags,
     };
     fx_session session;
     if (fx_source_find(kind, &driver, err) != FX_OK ||

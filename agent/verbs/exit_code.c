@@ -26,6 +26,8 @@ fx_exit_of(fx_code code)
         return FX_EXIT_UNREACHABLE;
     case FX_ERR_CANCELLED:
         return FX_EXIT_CANCELLED;
+    case FX_ERR_HELD:
+        return FX_EXIT_HELD;
     case FX_ERR_INVALID:
     case FX_ERR_LIMIT:
     case FX_ERR_IO:

@@ -17,6 +17,7 @@ typedef enum fx_exit {
     FX_EXIT_EXISTS = 9,
     FX_EXIT_UNREACHABLE = 10, /* trying again later may help */
     FX_EXIT_CANCELLED = 11,
+    FX_EXIT_HELD = 13, /* a hold forbids it; 12 is the operator's program's */
 } fx_exit;
 
 fx_exit fx_exit_of(fx_code code);

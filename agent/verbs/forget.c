@@ -3,6 +3,7 @@
 #include "agent/verbs/report.h"
 #include "agent/verbs/session.h"
 #include "agent/verbs/verb.h"
+#include "common/repository/hold.h"
 
 #include <string.h>
 
@@ -21,21 +22,31 @@ static const fx_usage usage = {
         "  --keep-within TIME   all that are younger: 36h, 30d\n"
         "  --host NAME          of this host only\n"
         "  --source NAME        of this data set only: \"files:app-data\" or \"app-data\"\n"
+        "  --tag NAME           with this tag only; several: with all of them\n"
         "  --repo URL           or FORTRESS_REPO\n"
         "  --key-file FILE      the repository's key; or FORTRESS_KEY_FILE\n"
         "  --json               events as JSON, one a line\n",
     .accepts = "dry-run keep-last keep-hourly keep-daily keep-weekly keep-monthly keep-yearly "
-               "keep-within host source ",
+               "keep-within host source tag ",
     .rest_max = 1024,
 };
 
 static void
-tell(fx_report *report, const fx_options *options, const fx_snapshot *snapshot, unsigned keep)
+tell(
+    fx_report *report,
+    const fx_options *options,
+    const fx_snapshot *snapshot,
+    unsigned keep,
+    const fx_hold *held)
 {
-    char why[FX_KEEP_TEXT_BYTES];
+    char why[FX_HOLD_TEXT_BYTES];
     char began[FX_WALL_TEXT_BYTES];
-    const char *verdict = keep != 0 ? "keep" : options->dry_run ? "would forget" : "forget";
+    bool is_kept = keep != 0 || held != NULL;
+    const char *verdict = is_kept ? "keep" : options->dry_run ? "would forget" : "forget";
     fx_keep_format(keep, why);
+    if (held != NULL) {
+        fx_hold_format(held, why);
+    }
     if (report->is_json) {
         fx_json *event = fx_snapshot_json(snapshot);
         fx_json_set_text(event, "verdict", verdict);
@@ -47,16 +58,9 @@ tell(fx_report *report, const fx_options *options, const fx_snapshot *snapshot, 
     (void)printf(
         "%-12s  %.12s  %.19sZ  %-16s  ", verdict, snapshot->id, began, snapshot->host.text);
     fx_print_safe(stdout, snapshot->source);
-    (void)printf("%s%s%s\n", keep == 0 ? "" : "  (", why, keep == 0 ? "" : ")");
-}
-
-static bool
-is_wanted(const fx_snapshot *snapshot, const fx_options *options)
-{
-    const char *colon = strchr(snapshot->source, ':');
-    return (options->host == NULL || strcmp(snapshot->host.text, options->host) == 0) &&
-           (options->source == NULL || strcmp(snapshot->source, options->source) == 0 ||
-            (colon != NULL && strcmp(colon + 1, options->source) == 0));
+    (void)printf("%s", is_kept ? "  (" : "");
+    fx_print_safe(stdout, why);
+    (void)printf("%s\n", is_kept ? ")" : "");
 }
 
 static bool
@@ -72,7 +76,8 @@ is_named(const fx_snapshot *snapshot, const fx_options *options)
 
 /* Each word must name one snapshot: before anything is removed. */
 static fx_code
-check_names(fx_repository *repository, const fx_options *options, fx_err *err)
+check_names(
+    fx_repository *repository, const fx_options *options, const fx_hold_list *holds, fx_err *err)
 {
     for (int index = 0; index < options->rest_count; index++) {
         fx_snapshot found;
@@ -83,6 +88,13 @@ check_names(fx_repository *repository, const fx_options *options, fx_err *err)
         if (fx_repository_find(
                 repository, options->rest[index], NULL, NULL, (fx_wall){0}, &found, err) != FX_OK) {
             return err->code;
+        }
+        const fx_hold *held = fx_hold_find(holds, found.id);
+        if (held != NULL) {
+            char text[FX_HOLD_TEXT_BYTES];
+            fx_hold_format(held, text);
+            return fx_fail(
+                err, FX_ERR_HELD, "could not forget snapshot %.12s: %.180s", found.id, text);
         }
     }
     return FX_OK;
@@ -106,6 +118,7 @@ forget_all(
     const fx_options *options,
     fx_report *report,
     const fx_snapshot_list *list,
+    const fx_hold_list *holds,
     uint64_t *out_count,
     fx_err *err)
 {
@@ -115,16 +128,19 @@ forget_all(
     fx_code code = FX_OK;
     for (size_t index = 0; code == FX_OK && index < list->count; index++) {
         const fx_snapshot *snapshot = &list->items[index];
-        bool is_shown = options->rest_count > 0 ? keep[index] == 0 : is_wanted(snapshot, options);
+        bool is_shown =
+            options->rest_count > 0 ? keep[index] == 0 : fx_session_wants(options, snapshot);
         if (!is_shown) {
             continue;
         }
-        if (keep[index] == 0 && !options->dry_run) {
+        const fx_hold *held = fx_hold_find(holds, snapshot->id);
+        bool is_kept = keep[index] != 0 || held != NULL;
+        if (!is_kept && !options->dry_run) {
             code = fx_repository_forget(repository, snapshot->id, err);
         }
         if (code == FX_OK) {
-            tell(report, options, snapshot, keep[index]);
-            *out_count += keep[index] == 0;
+            tell(report, options, snapshot, keep[index], held);
+            *out_count += !is_kept;
         }
     }
     free(keep);
@@ -150,14 +166,19 @@ forget(const fx_options *options, fx_report *report, uint64_t *out_count, fx_err
     if (fx_session_open(options, &session, err) != FX_OK) {
         return err->code;
     }
-    fx_code code = check_names(session.repository, options, err);
+    fx_hold_list holds = {0};
+    fx_code code = fx_hold_list_all(session.repository, NULL, &holds, err);
+    if (code == FX_OK) {
+        code = check_names(session.repository, options, &holds, err);
+    }
     if (code == FX_OK) {
         code = fx_repository_list(session.repository, &list, &unreadable_count, err);
     }
     if (code == FX_OK) {
-        code = forget_all(session.repository, options, report, &list, out_count, err);
+        code = forget_all(session.repository, options, report, &list, &holds, out_count, err);
         fx_snapshot_list_free(&list);
     }
+    fx_hold_list_free(&holds);
     fx_session_close(&session);
     return code;
 }

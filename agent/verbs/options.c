@@ -45,6 +45,9 @@ enum option_id {
     OPTION_TIER,
     OPTION_JOBS,
     OPTION_BANDWIDTH,
+    OPTION_TAG,
+    OPTION_KIND,
+    OPTION_REASON,
 };
 
 static const struct option known[] = {
@@ -87,6 +90,9 @@ static const struct option known[] = {
     {"from", required_argument, NULL, OPTION_TIER},
     {"jobs", required_argument, NULL, OPTION_JOBS},
     {"bandwidth", required_argument, NULL, OPTION_BANDWIDTH},
+    {"tag", required_argument, NULL, OPTION_TAG},
+    {"kind", required_argument, NULL, OPTION_KIND},
+    {"reason", required_argument, NULL, OPTION_REASON},
     {NULL, 0, NULL, 0},
 };
 
@@ -138,6 +144,8 @@ place_of(enum option_id id, fx_options *options)
         {OPTION_SOURCE, &options->source},
         {OPTION_SCOPE, &options->scope},
         {OPTION_OUT, &options->out},
+        {OPTION_KIND, &options->kind},
+        {OPTION_REASON, &options->reason},
     };
     for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
         if (places[index].id == id) {
@@ -340,6 +348,11 @@ take_option(const char *verb, const struct option *option, fx_options *options)
     } else if (id == OPTION_TIME) {
         if (fx_wall_parse(optarg, &options->time, &err) != FX_OK) {
             return wrong_usage(verb, "--time takes 2026-11-23T01:02:03Z, not", optarg);
+        }
+    } else if (id == OPTION_TAG) {
+        if (fx_tags_add(options->tags, optarg, &err) != FX_OK) {
+            return wrong_usage(
+                verb, "--tag takes letters, digits, '.', '_' and '-', up to 16 times, not", optarg);
         }
     } else if (count_of(id, options) != NULL || length_of(id, options) != NULL) {
         return take_number(verb, option, options);

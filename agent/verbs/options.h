@@ -3,6 +3,7 @@
 
 #include "common/base/clock.h"
 #include "common/repository/retention.h"
+#include "common/repository/tags.h"
 
 enum { FX_OPTIONS_TIERS_MAX = 8 };
 
@@ -16,6 +17,9 @@ typedef struct fx_options {
     const char *source;
     const char *scope;
     const char *out;
+    const char *kind;
+    const char *reason;
+    char tags[FX_TAGS_BYTES];                /* all that were given; "": none */
     const char *recipient_kind;              /* "passphrase", "x25519", ...; NULL: none given */
     const char *recipient;                   /* its key, where the kind has one to be named */
     const char *tiers[FX_OPTIONS_TIERS_MAX]; /* of --to or --from */

@@ -79,6 +79,22 @@ fx_session_close(fx_session *session)
     fx_repository_key_free(FX_TAKE(session->key));
 }
 
+bool
+fx_session_wants(const fx_options *options, const fx_snapshot *snapshot)
+{
+    const char *colon = strchr(snapshot->source, ':');
+    const char *at = options->tags;
+    fx_name tag;
+    while (fx_tags_next(&at, &tag)) {
+        if (!fx_tags_has(snapshot->tags, tag.text)) {
+            return false;
+        }
+    }
+    return (options->host == NULL || strcmp(snapshot->host.text, options->host) == 0) &&
+           (options->source == NULL || strcmp(snapshot->source, options->source) == 0 ||
+            (colon != NULL && strcmp(colon + 1, options->source) == 0));
+}
+
 fx_json *
 fx_snapshot_json(const fx_snapshot *snapshot)
 {
@@ -89,6 +105,13 @@ fx_snapshot_json(const fx_snapshot *snapshot)
     fx_json_set_text(json, "host", snapshot->host.text);
     fx_json_set_text(json, "source", snapshot->source);
     fx_json_set_text(json, "kind", snapshot->kind);
+    fx_json *tags = fx_json_array();
+    const char *at = snapshot->tags;
+    fx_name tag;
+    while (fx_tags_next(&at, &tag)) {
+        fx_json_append(tags, fx_json_text_new(tag.text));
+    }
+    fx_json_set(json, "tags", tags);
     fx_wall_format(snapshot->began, when);
     fx_json_set_text(json, "began", when);
     fx_wall_format(snapshot->ended, when);

@@ -30,5 +30,8 @@ FX_MUST_USE bool fx_session_cache_folder(char *out_path, size_t room_bytes);
 
 void fx_session_close(fx_session *session);
 
+/* Is it of the --host, --source and all the --tag that were given? */
+bool fx_session_wants(const fx_options *options, const fx_snapshot *snapshot);
+
 /* A snapshot as JSON, for events. */
 fx_json *fx_snapshot_json(const fx_snapshot *snapshot);

@@ -12,19 +12,11 @@ static const fx_usage usage = {
             "\n"
             "  --source NAME    only of this source: \"files:app-data\" or \"app-data\"\n"
             "  --host NAME      only of this host\n"
+            "  --tag NAME       only with this tag; may be given several times: with all of them\n"
             "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"
             "  --json           events as JSON, one a line\n",
-    .accepts = "source host ",
+    .accepts = "source host tag ",
 };
-
-static bool
-is_wanted(const fx_snapshot *snapshot, const fx_options *options)
-{
-    const char *colon = strchr(snapshot->source, ':');
-    return (options->host == NULL || strcmp(snapshot->host.text, options->host) == 0) &&
-           (options->source == NULL || strcmp(snapshot->source, options->source) == 0 ||
-            (colon != NULL && strcmp(colon + 1, options->source) == 0));
-}
 
 static void
 print_row(const fx_snapshot *snapshot)
@@ -45,7 +37,7 @@ print_row(const fx_snapshot *snapshot)
         added,
         snapshot->warning_count);
     fx_print_safe(stdout, snapshot->source);
-    (void)putchar('\n');
+    (void)printf("%s%s\n", snapshot->tags[0] == '\0' ? "" : "  #", snapshot->tags);
 }
 
 static size_t
@@ -62,11 +54,11 @@ show(fx_report *report, const fx_options *options, const fx_snapshot_list *list)
             "SIZE",
             "NEW",
             "WARNINGS",
-            "SOURCE");
+            "SOURCE  #TAGS");
     }
     for (size_t index = 0; index < list->count; index++) {
         const fx_snapshot *snapshot = &list->items[index];
-        if (!is_wanted(snapshot, options)) {
+        if (!fx_session_wants(options, snapshot)) {
             continue;
         }
         count++;

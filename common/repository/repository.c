@@ -9,7 +9,9 @@
 #include "common/base/clock.h"
 #include "common/base/hex.h"
 #include "common/repository/forgotten.h"
+#include "common/repository/hold.h"
 #include "common/repository/lease.h"
+#include "common/repository/tags.h"
 
 enum {
     REPOSITORY_MAGIC = 0x4ea05174,
@@ -478,6 +480,10 @@ fx_snapshot_decode(
     set_text(snapshot.kind, sizeof snapshot.kind, header->kind);
     set_text(snapshot.note, sizeof snapshot.note, header->note);
     set_text(snapshot.lease, sizeof snapshot.lease, header->lease);
+    /* A tag that is none is the claim of a host that writes headers of its own. */
+    for (size_t i = 0; i < header->n_tags && i < FX_TAGS_MAX; i++) {
+        fx_ignore(fx_tags_add(snapshot.tags, header->tags[i], &ignored), "it is then not shown");
+    }
     snapshot.began = (fx_wall){.ns = header->began_wall_ns};
     snapshot.ended = (fx_wall){.ns = header->ended_wall_ns};
     snapshot.file_count = header->file_count;
@@ -715,9 +721,25 @@ fx_repository_forget(fx_repository *repository, const char *snapshot_id, fx_err 
     (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
     fx_mono deadline = fx_repository_deadline();
     uint64_t size_bytes = 0;
+    uint32_t word = 0;
     if (fx_store_stat(repository->store, store_key, deadline, &size_bytes, err) != FX_OK ||
-        fx_forgotten_put(repository->store, snapshot_id, err) != FX_OK ||
-        fx_store_remove(repository->store, store_key, deadline, err) != FX_OK) {
+        fx_hold_begin_forget(repository, snapshot_id, &word, err) != FX_OK) {
+        return fx_err_wrap(err, "forgetting snapshot %.16s", snapshot_id);
+    }
+    fx_err failure = {0};
+    fx_code code = fx_forgotten_put(repository->store, snapshot_id, &failure);
+    if (code == FX_OK) {
+        code = fx_store_remove(repository->store, store_key, deadline, &failure);
+    }
+    /* In doubt the word stays: the put may still come, and a hold must not trust in itself. */
+    fx_err kept = {0};
+    if (code == FX_OK || failure.outcome != FX_CLASS_UNKNOWN) {
+        fx_ignore(
+            fx_hold_end_forget(repository, snapshot_id, word, &kept),
+            "then a later hold is told that it may be too late");
+    }
+    if (code != FX_OK) {
+        *err = failure;
         return fx_err_wrap(err, "forgetting snapshot %.16s", snapshot_id);
     }
     return FX_OK;

@@ -18,6 +18,7 @@ enum {
     FX_CHUNK_MIN_BYTES = 256 * 1024, /* of content-defined chunks, but for the last of a file */
     FX_CHUNK_MAX_BYTES = 4 * 1024 * 1024,
     FX_SNAPSHOT_ID_TEXT_BYTES = 65,
+    FX_TAGS_BYTES = 512,
 };
 
 /* HMAC-SHA-256 of a chunk's content under the scope's id key. */
@@ -78,11 +79,12 @@ typedef struct fx_snapshot {
     char id[FX_SNAPSHOT_ID_TEXT_BYTES]; /* SHA-256 of the object, hex */
     char scope[17];                     /* id of the scope that it belongs to, hex */
     fx_name host;
-    char source[128]; /* name of the data set: "files:app-data", "postgres:orders-db" */
-    char kind[32];    /* "files", "postgres" */
-    char note[1024];  /* kind-specific, readable: JSON object text or "" */
-    char lease[52];   /* of the writer; readers need not care */
-    bool is_void;     /* put by a writer after its right to was revoked: lists leave it out */
+    char source[128];         /* name of the data set: "files:app-data", "postgres:orders-db" */
+    char kind[32];            /* "files", "postgres" */
+    char tags[FX_TAGS_BYTES]; /* common/repository/tags.h */
+    char note[1024];          /* kind-specific, readable: JSON object text or "" */
+    char lease[52];           /* of the writer; readers need not care */
+    bool is_void; /* put by a writer after its right to was revoked: lists leave it out */
     uint32_t warning_count;
     fx_wall began; /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
     fx_wall ended;
@@ -131,8 +133,8 @@ FX_MUST_USE fx_code fx_repository_find_parent(
     fx_chunk_id *out_root,
     fx_err *err);
 
-/* Removes a snapshot; what only it needs goes with the next collection. errors: NOT_FOUND, and the
- * store's */
+/* Removes a snapshot, unless it is held (common/repository/hold.h); what only it needs goes with
+ * the next collection. errors: NOT_FOUND, HELD (naming the hold), and the store's */
 FX_MUST_USE fx_code
 fx_repository_forget(fx_repository *repository, const char *snapshot_id, fx_err *err);
 

@@ -8,6 +8,7 @@
 #include "common/base/hex.h"
 #include "common/base/pool.h"
 #include "common/repository/erasure.h"
+#include "common/repository/hold.h"
 #include "common/repository/id_set.h"
 #include "common/repository/internal.h"
 #include "common/repository/pack_check.h"
@@ -404,6 +405,18 @@ verify_voucher(void *ctx, const char *key, uint64_t size_bytes)
     }
 }
 
+static void
+verify_hold(void *ctx, const char *key, uint64_t size_bytes)
+{
+    verification *v = ctx;
+    fx_err err = {0};
+    v->report.read_bytes += size_bytes;
+    fx_code code = fx_hold_verify(v->repository, key, &err);
+    if (code != FX_OK && code != FX_ERR_NOT_FOUND) { /* a forget that ended takes back its word */
+        found(v, "hold \"%s\": %.150s", key, err.message);
+    }
+}
+
 typedef struct keys {
     char **items;
     uint64_t *sizes;
@@ -517,6 +530,7 @@ verify_all(verification *v, fx_err *err)
     if (for_each(v, "keys/", verify_key_object, err) != FX_OK ||
         for_each(v, "erasures/", verify_erasure, err) != FX_OK ||
         for_each(v, "verified/", verify_voucher, err) != FX_OK ||
+        for_each(v, "holds/", verify_hold, err) != FX_OK ||
         for_each(v, "snapshots/", verify_snapshot, err) != FX_OK ||
         check_cancelled(v, err) != FX_OK || verify_streams(v, err) != FX_OK) {
         return err->code;

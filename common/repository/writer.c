@@ -11,6 +11,7 @@
 #include "common/repository/lease.h"
 #include "common/repository/own.h"
 #include "common/repository/packer.h"
+#include "common/repository/tags.h"
 #include "common/repository/voucher.h"
 
 enum {
@@ -399,6 +400,14 @@ encode_header(const fx_writer *writer, fx_snapshot *snapshot, fx_buf *out, fx_er
     header.note = snapshot->note;
     memcpy(lease, writer->lease, sizeof lease);
     header.lease = lease;
+    fx_name tags[FX_TAGS_MAX];
+    char *tag_texts[FX_TAGS_MAX];
+    header.tags = tag_texts;
+    const char *at = snapshot->tags;
+    while (header.n_tags < FX_TAGS_MAX && fx_tags_next(&at, &tags[header.n_tags])) {
+        tag_texts[header.n_tags] = tags[header.n_tags].text;
+        header.n_tags++;
+    }
     unsigned char *room = NULL;
     size_t size_bytes = fortress__repository__snapshot_header__get_packed_size(&header);
     if (fx_buf_extend(out, size_bytes, &room, err) != FX_OK) {

@@ -83,6 +83,7 @@ status_of(const fx_err *err)
     case FX_ERR_CONFLICT:
     case FX_ERR_BUSY:
     case FX_ERR_STALE:
+    case FX_ERR_HELD:
         return 409;
     case FX_ERR_UNREACHABLE:
         return 503;

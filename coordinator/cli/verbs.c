@@ -61,6 +61,7 @@ fx_cli_fail(const fx_err *err)
     case FX_ERR_UNSUPPORTED:
     case FX_ERR_FAILED:
     case FX_ERR_CANCELLED:
+    case FX_ERR_HELD:
         break;
     }
     return FX_CLI_FAILED;

@@ -3,6 +3,7 @@
 #include "agent/source/files/walk.h"
 #include "common/base/clock.h"
 #include "common/json/json.h"
+#include "common/repository/tags.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -243,6 +244,7 @@ fx_backup_files(
     fx_snapshot snapshot = {.began = fx_clock_wall(), .kind = "files"};
     noting notes = {.events = events};
     choice chosen = {0};
+    fx_tags_copy(options->tags, snapshot.tags);
     fx_code code = fx_name_parse(options->host, "host", &snapshot.host, err);
     if (code == FX_OK) {
         code = choose(options, &notes, &chosen, err);

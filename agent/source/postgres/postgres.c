@@ -4,6 +4,7 @@
 #include "agent/source/postgres/base_backup.h"
 #include "agent/source/postgres/settle.h"
 #include "agent/source/source.h"
+#include "common/repository/tags.h"
 
 static fx_code
 backup_postgres(
@@ -35,6 +36,7 @@ backup_postgres(
     const char *name = options->name != NULL ? options->name : derived;
     (void)snprintf(header.source, sizeof header.source, "postgres:%s", name);
     (void)snprintf(header.kind, sizeof header.kind, "postgres");
+    fx_tags_copy(options->tags, header.tags);
     header.began = backup.began;
     header.ended = backup.ended;
     header.file_count = backup.file_count;
