@@ -11,7 +11,7 @@ trap 'rm -f "$log"' EXIT
 cmake --preset asan >/dev/null
 cmake --build --preset asan
 result=0
-ctest --preset asan 2>&1 | tee "$log" || result=$?
+ctest --preset asan -j "$(nproc)" 2>&1 | tee "$log" || result=$?
 
 # Races: the thread sanitizer over the tests of what runs on several threads.
 threaded=(unit/common/base/pool_test unit/common/loop/loop_test unit/common/http/http_test unit/common/httpd/httpd_test

@@ -374,10 +374,10 @@ is_elsewhere(const collection *work, const fx_chunk_id *id, bool is_certain)
 /* ---- writing anew
  * ----------------------------------------------------------------------------------- */
 
-/* Ids of needed chunks in packs that go. */
+/* Needed chunks in packs that go. */
 typedef struct moving {
     const collection *work;
-    fx_chunk_id *ids;
+    fx_index_entry *items;
     size_t count;
     size_t room;
 } moving;
@@ -392,10 +392,22 @@ gather(void *ctx, const fx_index_entry *entry)
     }
     if (list->count == list->room) {
         list->room = list->room == 0 ? 1024 : list->room * 2;
-        list->ids = realloc(list->ids, list->room * sizeof *list->ids);
-        FX_ASSERT(list->ids != NULL);
+        list->items = realloc(list->items, list->room * sizeof *list->items);
+        FX_ASSERT(list->items != NULL);
     }
-    list->ids[list->count++] = entry->id;
+    list->items[list->count++] = *entry;
+}
+
+/* As they lie in the store, so that each pack is read once and from its start on. */
+static int
+compare_places(const void *left, const void *right)
+{
+    const fx_index_entry *a = left;
+    const fx_index_entry *b = right;
+    if (a->pack != b->pack) {
+        return a->pack < b->pack ? -1 : 1;
+    }
+    return (a->blob > b->blob) - (a->blob < b->blob);
 }
 
 static fx_code
@@ -403,13 +415,13 @@ move_chunk(collection *work, const fx_chunk_id *id, fx_err *err)
 {
     FX_BUF_AUTO content;
     fx_buf_init(&content, FX_CHUNK_MAX_BYTES);
+    fx_chunk_kind kind;
     fx_chunk_id again;
     if (is_elsewhere(work, id, true)) {
         return FX_OK;
     }
-    if (fx_repository_read_chunk(work->repository, id, &content, err) != FX_OK ||
-        fx_writer_add_chunk(work->writer, FX_CHUNK_DATA, fx_buf_bytes(&content), &again, err) !=
-            FX_OK) {
+    if (fx_repository_read_stored(work->repository, id, &kind, &content, err) != FX_OK ||
+        fx_writer_add_chunk(work->writer, kind, fx_buf_bytes(&content), &again, err) != FX_OK) {
         return err->code;
     }
     FX_ASSERT(memcmp(again.bytes, id->bytes, FX_ID_BYTES) == 0);
@@ -428,17 +440,20 @@ write_anew(collection *work, fx_err *err)
     fx_writer_avoid(work->writer, &names);
     fx_id_set_free(&names);
     fx_index_each(work->repository->index, gather, &list);
+    if (list.count > 0) {
+        qsort(list.items, list.count, sizeof *list.items, compare_places);
+    }
     fx_code code = FX_OK;
     for (size_t i = 0; code == FX_OK && i < list.count; i++) {
         fx_err failure = {0};
-        code = move_chunk(work, &list.ids[i], &failure);
+        code = move_chunk(work, &list.items[i].id, &failure);
         if (code == FX_ERR_DAMAGED || code == FX_ERR_NOT_FOUND) {
             code = FX_OK;
         } else if (code != FX_OK) {
             *err = failure;
         }
     }
-    free(list.ids);
+    free(list.items);
     return code == FX_OK ? fx_writer_flush(work->writer, err)
                          : fx_err_wrap(err, "writing packs anew");
 }

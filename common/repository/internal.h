@@ -86,6 +86,14 @@ FX_MUST_USE fx_code fx_repository_need_key(const fx_repository *repository, fx_e
 /* errors: WRONG_KEY when there is no key that reads anything */
 FX_MUST_USE fx_code fx_repository_need_read(const fx_repository *repository, fx_err *err);
 
+/* fx_repository_read_chunk, and what kind of chunk it is stored as. errors, thread: the same */
+FX_MUST_USE fx_code fx_repository_read_stored(
+    fx_repository *repository,
+    const fx_chunk_id *id,
+    fx_chunk_kind *out_kind,
+    fx_buf *out_content,
+    fx_err *err);
+
 /*
  * Reads a pack's head and directory, and unlocks it if its key is here. errors: as the store's,
  * DAMAGED. thread: any

@@ -177,7 +177,12 @@ stored_bytes_of(
 
 /* Opens one stored copy of a chunk and computes its id again. */
 static fx_code
-read_copy(fx_repository *repository, const fx_index_entry *entry, fx_buf *out_content, fx_err *err)
+read_copy(
+    fx_repository *repository,
+    const fx_index_entry *entry,
+    fx_chunk_kind *out_kind,
+    fx_buf *out_content,
+    fx_err *err)
 {
     fx_object *object = NULL;
     char store_key[FX_KEY_TEXT_BYTES];
@@ -212,12 +217,18 @@ read_copy(fx_repository *repository, const fx_index_entry *entry, fx_buf *out_co
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not use a chunk of \"%s\": not its id", store_key);
     }
+    *out_kind = blob->flags >> 8 == FX_CHUNK_TREE + 1 ? FX_CHUNK_TREE : FX_CHUNK_DATA;
     return FX_OK;
 }
 
 /* Every copy in turn: one damaged pack does not lose what another holds too. */
 static fx_code
-read_any_copy(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
+read_any_copy(
+    fx_repository *repository,
+    const fx_chunk_id *id,
+    fx_chunk_kind *out_kind,
+    fx_buf *out_content,
+    fx_err *err)
 {
     if (!fx_index_has(repository->index, id) &&
         fx_repository_load_indexes(repository, err) != FX_OK) {
@@ -245,7 +256,7 @@ read_any_copy(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_cont
     fx_code code = FX_ERR_NOT_FOUND;
     while (code != FX_OK && code != FX_ERR_LIMIT &&
            fx_index_next(repository->index, id, &cursor, &entry)) {
-        code = read_copy(repository, &entry, out_content, err);
+        code = read_copy(repository, &entry, out_kind, out_content, err);
     }
     return code;
 }
@@ -254,11 +265,23 @@ fx_code
 fx_repository_read_chunk(
     fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
 {
+    fx_chunk_kind kind;
+    return fx_repository_read_stored(repository, id, &kind, out_content, err);
+}
+
+fx_code
+fx_repository_read_stored(
+    fx_repository *repository,
+    const fx_chunk_id *id,
+    fx_chunk_kind *out_kind,
+    fx_buf *out_content,
+    fx_err *err)
+{
     if (fx_repository_need_read(repository, err) != FX_OK) {
         return err->code;
     }
     (void)pthread_mutex_lock(&repository->lock);
-    fx_code code = read_any_copy(repository, id, out_content, err);
+    fx_code code = read_any_copy(repository, id, out_kind, out_content, err);
     (void)pthread_mutex_unlock(&repository->lock);
     return code;
 }

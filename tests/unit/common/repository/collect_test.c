@@ -4,6 +4,7 @@
 
 #include "common/base/hex.h"
 #include "common/repository/collect.h"
+#include "common/repository/internal.h"
 #include "common/repository/lease.h"
 #include "common/store/store.h"
 
@@ -84,6 +85,56 @@ nothing_is_left_of_a_forgotten_snapshot(void **state)
     assert_int_equal(count_objects(url, "/marks/"), 0);
     assert_int_equal(count_objects(url, "/leases/"), 0);
     expect_whole(url, 0);
+}
+
+/* A writer tells trees from data by it, and keeps them in packs of their own. */
+static void
+a_tree_that_is_written_anew_stays_a_tree(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    fx_chunk_id waste;
+    fx_chunk_id root;
+    fx_chunk_kind kind = FX_CHUNK_DATA;
+    fx_collect_report report = {0};
+    FX_BUF_AUTO content;
+    fx_buf_init(&content, FX_CHUNK_MAX_BYTES);
+    new_url(url);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    {
+        FX_AUTO(fx_repository) repository = NULL;
+        FX_AUTO(fx_writer) writer = NULL;
+        fx_node node = {.kind = FX_NODE_FOLDER, .name = (char[]){"folder"}, .mode = 0755};
+        fx_tree empty = {0};
+        fx_tree tree = {&node, 1};
+        fx_snapshot snapshot = {
+            .host = fx_name_of("db1"), .source = "files:test", .kind = "files", .note = "{}"};
+        unsigned char noise[8192];
+        fx_rng rng;
+        fx_rng_init(&rng, 7);
+        for (size_t i = 0; i < sizeof noise; i++) {
+            noise[i] = (unsigned char)fx_rng_next(&rng);
+        }
+        assert_int_equal(open_repository(url, &repository, &err), FX_OK);
+        assert_int_equal(fx_writer_open(repository, &writer, &err), FX_OK);
+        for (size_t i = 0; i < 4; i++) {
+            fx_bytes piece = {noise + i * 2048, 2048};
+            assert_int_equal(
+                fx_writer_add_chunk(writer, FX_CHUNK_TREE, piece, &waste, &err), FX_OK);
+        }
+        assert_int_equal(fx_tree_write(writer, &empty, &node.subtree, &err), FX_OK);
+        assert_int_equal(fx_tree_write(writer, &tree, &root, &err), FX_OK);
+        assert_int_equal(fx_writer_commit(writer, &root, &snapshot, &err), FX_OK);
+    }
+    assert_int_equal(collect(url, &at_once, &report, &err), FX_OK);
+    assert_int_equal(report.removed_pack_count, 1);
+    assert_int_equal(report.rewritten_chunk_count, 2);
+    FX_AUTO(fx_repository) repository = NULL;
+    assert_int_equal(open_repository(url, &repository, &err), FX_OK);
+    assert_int_equal(fx_repository_read_stored(repository, &root, &kind, &content, &err), FX_OK);
+    assert_int_equal(kind, FX_CHUNK_TREE);
+    expect_whole(url, 1);
 }
 
 /* What a broken-off backup left, and a pack whose index is gone. */
@@ -402,6 +453,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_left_of_a_forgotten_snapshot),
+        cmocka_unit_test(a_tree_that_is_written_anew_stays_a_tree),
         cmocka_unit_test(orphans_go_and_lost_indexes_come_back),
         cmocka_unit_test(a_writer_at_work_is_waited_for_or_revoked),
         cmocka_unit_test(a_writer_that_sees_a_mark_stores_what_is_marked_again),
