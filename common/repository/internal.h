@@ -58,6 +58,7 @@ struct fx_repository {
     fx_id_set vouched;        /* while it is loaded: records that they speak of */
     size_t saved_vouchers;    /* of `vouchers`, those that the copy on disk tells of */
     fx_id_set own;            /* names of own index objects that are in the index: write-only */
+    struct fx_kept *kept;     /* lists of the parent snapshot; write-only */
     char *own_path;           /* of what this host stored; NULL: nothing remembers it */
     char *cache;              /* path of that copy; NULL: none is kept */
     char *cache_folder;       /* that it lies in */
@@ -175,6 +176,14 @@ FX_MUST_USE fx_code fx_repository_list_all(
 bool fx_repository_is_write_only(const fx_repository *repository);
 
 const char *fx_writer_lease(const fx_writer *writer);
+
+/* Where the lists of a data set's last snapshot are kept; false: nowhere. */
+enum { FX_KEPT_PATH_BYTES = 4096 };
+bool fx_repository_kept_path(
+    const fx_repository *repository,
+    const char *source,
+    const char *host,
+    char out_path[FX_KEPT_PATH_BYTES]);
 
 /* Vouches for packs that were opened, as far as they are still there; `opened` are their records.
  * Gives how many it were. Before anything is added. errors: the store's */

@@ -10,6 +10,7 @@
 #include "common/base/hex.h"
 #include "common/repository/forgotten.h"
 #include "common/repository/hold.h"
+#include "common/repository/kept.h"
 #include "common/repository/lease.h"
 #include "common/repository/tags.h"
 
@@ -336,6 +337,7 @@ fx_repository_free(fx_repository *repository)
     fx_id_set_free(&repository->vouched);
     fx_id_set_free(&repository->own);
     free(repository->own_path);
+    fx_kept_free(repository->kept);
     free(repository->cache);
     free(repository->cache_folder);
     for (size_t i = 0; i < repository->bad_count; i++) {
@@ -768,6 +770,58 @@ fx_repository_snapshot_root(
     return fx_repository_root_at(repository, store_key, out_root, err);
 }
 
+/* A data set's name may hold anything: a digest stands for it. */
+bool
+fx_repository_kept_path(
+    const fx_repository *repository,
+    const char *source,
+    const char *host,
+    char out_path[FX_KEPT_PATH_BYTES])
+{
+    char scope[FX_SCOPE_ID_TEXT_BYTES];
+    char hex[2 * FX_SHA256_BYTES + 1];
+    unsigned char digest[FX_SHA256_BYTES];
+    if (repository->cache_folder == NULL || !fx_repository_is_write_only(repository)) {
+        return false;
+    }
+    FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();
+    fx_sha256_stream_add(stream, (fx_bytes){host, strlen(host) + 1});
+    fx_sha256_stream_add(stream, (fx_bytes){source, strlen(source) + 1});
+    fx_sha256_stream_finish(stream, digest);
+    fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
+    fx_scope_id_format(&fx_repository_key_writes(repository->key)->id, scope);
+    int length = snprintf(
+        out_path, FX_KEPT_PATH_BYTES, "%s/parent-%s-%.32s", repository->cache_folder, scope, hex);
+    return length > 0 && length < FX_KEPT_PATH_BYTES;
+}
+
+/* What this host has kept of its last snapshot, where it cannot read that. */
+static fx_code
+find_kept(
+    fx_repository *repository,
+    const char *source,
+    const char *host,
+    fx_snapshot *out_parent,
+    fx_chunk_id *out_root,
+    fx_err *err)
+{
+    char path[FX_KEPT_PATH_BYTES];
+    fx_kept *kept = NULL;
+    fx_err reason = {0};
+    if (!fx_repository_kept_path(repository, source, host, path) ||
+        fx_kept_load(path, &kept, &reason) != FX_OK) {
+        return fx_fail(err, FX_ERR_NOT_FOUND, "could not find an earlier snapshot to build on");
+    }
+    fx_snapshot parent = {.began = fx_kept_began(kept)};
+    (void)snprintf(parent.source, sizeof parent.source, "%s", source);
+    (void)snprintf(parent.host.text, sizeof parent.host.text, "%s", host);
+    fx_kept_free(repository->kept);
+    repository->kept = kept;
+    *out_parent = parent;
+    *out_root = fx_kept_root(kept);
+    return FX_OK;
+}
+
 fx_code
 fx_repository_find_parent(
     fx_repository *repository,
@@ -780,8 +834,13 @@ fx_repository_find_parent(
     fx_snapshot_list list = {0};
     size_t unreadable_count = 0;
     char scope[FX_SCOPE_ID_TEXT_BYTES];
-    if (fx_repository_need_key(repository, err) != FX_OK ||
-        fx_repository_list(repository, &list, &unreadable_count, err) != FX_OK) {
+    if (fx_repository_need_key(repository, err) != FX_OK) {
+        return err->code;
+    }
+    if (fx_repository_is_write_only(repository)) {
+        return find_kept(repository, source, host, out_parent, out_root, err);
+    }
+    if (fx_repository_list(repository, &list, &unreadable_count, err) != FX_OK) {
         return err->code;
     }
     fx_scope_id_format(&fx_repository_key_writes(repository->key)->id, scope);

@@ -122,7 +122,8 @@ FX_MUST_USE fx_code fx_repository_find(
 
 /*
  * The newest snapshot of the data set in the scope that is written to, with its root: what a new
- * one may build on. (Chunks of another scope are none of ours: erasing that would break us.)
+ * one may build on. (Chunks of another scope are none of ours: erasing that would break us.) Who
+ * can only write finds what it has kept of its own last one: id and counts are not told then.
  * errors: NOT_FOUND (also where nothing can be read), and those of reading
  */
 FX_MUST_USE fx_code fx_repository_find_parent(
@@ -166,6 +167,12 @@ FX_MUST_USE fx_code fx_writer_add_chunk(
  * snapshot takes over from an old one without adding it. thread: any
  */
 bool fx_writer_has(const fx_writer *writer, const fx_chunk_id *id);
+
+/*
+ * Keeps the lists of the snapshot in the cache folder, from now on until the commit, where they
+ * cannot be read back: the next fx_repository_find_parent() then finds them. No effect elsewhere.
+ */
+void fx_writer_keep_lists(fx_writer *writer);
 
 /* Makes all that was added durable, and known to later writers, without a snapshot. */
 FX_MUST_USE fx_code fx_writer_flush(fx_writer *writer, fx_err *err);

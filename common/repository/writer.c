@@ -8,6 +8,7 @@
 #include "common/repository/id_set.h"
 #include "common/repository/index_writer.h"
 #include "common/repository/internal.h"
+#include "common/repository/kept.h"
 #include "common/repository/lease.h"
 #include "common/repository/own.h"
 #include "common/repository/packer.h"
@@ -42,6 +43,7 @@ struct fx_writer {
     fx_index *stored; /* chunks of this run that are in packs which are stored */
     fx_index_writer index;  /* from here on for whoever stores packs and commits: one at a time */
     fx_voucher_writer said; /* packs that are in index objects, and in no voucher yet */
+    fx_kept_writer *kept;   /* lists of the snapshot, for this host; or NULL */
     uint64_t pack_bytes;
     char lease[FX_LEASE_ID_BYTES]; /* "": ended */
     fx_id_set marked;              /* packs that are about to go or gone: not counted on */
@@ -228,6 +230,7 @@ fx_writer_free(fx_writer *writer)
     }
     fx_index_writer_free(&writer->index);
     fx_voucher_writer_free(&writer->said);
+    fx_kept_writer_free(writer->kept);
     fx_id_set_free(&writer->fresh);
     fx_id_set_free(&writer->marked);
     fx_index_free(writer->stored);
@@ -367,6 +370,9 @@ fx_writer_add_chunk(
     fx_blob_draft draft = {0};
     fx_code code = FX_OK;
     fx_hmac_sha256(mine->hmac, content, draft.id.bytes);
+    if (kind == FX_CHUNK_TREE && writer->kept != NULL) {
+        fx_kept_writer_add(writer->kept, &draft.id, content);
+    }
     if (is_new(writer, &draft.id)) {
         code =
             fx_blob_draft_fill(&draft, (uint32_t)kind + 1, content, mine->zip, &mine->scratch, err);
@@ -631,6 +637,29 @@ commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *
     return code;
 }
 
+void
+fx_writer_keep_lists(fx_writer *writer)
+{
+    const fx_repository *repository = writer->repository;
+    if (writer->kept == NULL && repository->cache_folder != NULL &&
+        fx_repository_is_write_only(repository)) {
+        writer->kept = fx_kept_writer_new(repository->cache_folder);
+    }
+}
+
+static void
+keep_lists(fx_writer *writer, const fx_chunk_id *root, const fx_snapshot *header)
+{
+    char path[FX_KEPT_PATH_BYTES];
+    fx_err ignored = {0};
+    if (writer->kept != NULL &&
+        fx_repository_kept_path(writer->repository, header->source, header->host.text, path)) {
+        fx_ignore(
+            fx_kept_writer_finish(writer->kept, path, root, header->began, &ignored),
+            "without them all files are read the next time");
+    }
+}
+
 fx_code
 fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err)
 {
@@ -640,6 +669,7 @@ fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header
         code = fx_err_wrap(err, "committing the snapshot");
     } else {
         end_lease(writer);
+        keep_lists(writer, root, header);
     }
     return keep_failure(writer, code, err);
 }

@@ -2,7 +2,7 @@
 
 import json
 import os
-import subprocess
+import time
 
 import support
 
@@ -18,20 +18,36 @@ class Host:
         self.key = key
         self.cache = f"{repository.folder}/cache-{name}"
 
-    def agent(self, *words, status=0):
+    def agent(self, *words, status=0, before=()):
         env = {name: value for name, value in os.environ.items()
                if not name.startswith("FORTRESS_")}
         env["FORTRESS_CACHE_DIR"] = self.cache
-        return support.run(support.AGENT, *words, "--repo", self.repository.url,
+        return support.run(*before, support.AGENT, *words, "--repo", self.repository.url,
                            "--key-file", self.key, status=status, env=env)
 
-    def summary(self, *words, status=0):
-        lines = self.agent(*words, "--json", status=status).out.splitlines()
+    def summary(self, *words, **options):
+        lines = self.agent(*words, "--json", **options).out.splitlines()
         return [each for each in map(json.loads, lines) if each["event"] == "summary"][0]
 
-    def backup(self, path, *words):
+    def backup(self, path, *words, **options):
         """The snapshot's description."""
-        return self.summary("backup", "files", path, "--host", self.name, *words)["snapshot"]
+        words = ("backup", "files", path, "--host", self.name, *words)
+        return self.summary(*words, **options)["snapshot"]
+
+    def folder(self):
+        """Where its cache for the repository is."""
+        return os.path.join(self.cache, os.listdir(self.cache)[0])
+
+    def cached(self):
+        """All that its cache holds."""
+        found = b""
+        for folder, _, names in os.walk(self.cache):
+            for name in names:
+                path = os.path.join(folder, name)
+                assert os.stat(path).st_mode & 0o077 == 0, path
+                with open(path, "rb") as file:
+                    found += file.read()
+        return found
 
 
 class Repository:
@@ -132,8 +148,46 @@ def test_memory(folder):
     assert last["added_bytes"] < 20000
     assert repository.writer("web-3").backup(path)["added_bytes"] < 20000
     repository.expect(last, path, content)
-    # The cache tells nothing of the content.
-    assert not subprocess.run(["grep", "-rqa", content[:16].hex(), one.cache], check=False).stdout
+
+
+def test_unchanged_files(folder):
+    """They are not opened again: shown by a process that may not open them."""
+    support.need_root()
+    blind = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    repository = Repository(folder)
+    content = os.urandom(50000)
+    path = repository.data("data", content)
+    os.makedirs(f"{path}/folder")
+    for number in range(300):
+        with open(f"{path}/folder/{number}", "wb") as file:
+            file.write(b"of %d" % number)
+        os.chown(f"{path}/folder/{number}", 65534, 65534)
+        os.chmod(f"{path}/folder/{number}", 0o600)
+    time.sleep(2.2)  # what has just changed is read again
+    for host in (repository.writer("web-1"), repository.owner):
+        first = host.backup(path)
+        again = host.backup(path, before=blind)
+        assert again["added_bytes"] < 2000 and again["snapshot_warning_count"] == 0, again
+        # --force reads all, and cannot.
+        forced = host.backup(path, "--force", before=blind, status=3)
+        assert forced["snapshot_warning_count"] == 300, forced
+    host = repository.writer("web-2")
+    first = host.backup(path)
+    cached = host.cached()
+    assert b"folder" in cached and content[:16] not in cached and b"of 299" not in cached
+    # A changed list is believed no more than a lost one: all is read.
+    lists = [name for name in os.listdir(host.folder()) if name.startswith("parent-")]
+    assert len(lists) == 1, lists
+    with open(f"{host.folder()}/{lists[0]}", "r+b") as file:
+        whole = file.read()
+        file.seek(whole.index(b"folder"))
+        file.write(b"FOLDER")
+    lost = host.backup(path, before=blind, status=3)
+    assert lost["snapshot_warning_count"] >= 300, lost
+    support.run("rm", "-rf", host.cache)
+    lost = host.backup(path, before=blind, status=3)
+    assert lost["snapshot_warning_count"] == 300, lost
+    repository.expect(first, path, content)
 
 
 def test_parts(folder):

@@ -205,6 +205,7 @@ save_chosen(
     if (fx_writer_open(repository, &writer, err) != FX_OK) {
         return err->code;
     }
+    fx_writer_keep_lists(writer);
     fx_snapshot parent;
     fx_chunk_id parent_root;
     bool has_parent =
