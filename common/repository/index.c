@@ -137,11 +137,7 @@ next_place(
     for (; cursor->segment < index->part_count; cursor->segment++, cursor->next = 0) {
         const fx_index_part *part = &index->parts[cursor->segment];
         size_t at = cursor->next == 0 ? fx_index_part_search(part, id) : cursor->next;
-        /* A file that was damaged must not lead outside of its packs. */
-        if (at < part->entry_count &&
-            memcmp(part->entries[at].id.bytes, id->bytes, FX_ID_BYTES) == 0 &&
-            part->entries[at].pack < part->pack_count) {
-            *out_entry = part->entries[at];
+        if (fx_index_part_match(part, at, id, out_entry)) {
             out_entry->pack += index->first_pack[cursor->segment];
             cursor->next = at + 1;
             return true;
@@ -206,13 +202,11 @@ fx_index_each(
 {
     read_lock(index);
     for (size_t i = 0; i < index->part_count; i++) {
-        const fx_index_part *part = &index->parts[i];
-        for (size_t at = 0; at < part->entry_count; at++) {
-            if (part->entries[at].pack < part->pack_count) {
-                fx_index_entry entry = part->entries[at];
-                entry.pack += index->first_pack[i];
-                visit(ctx, &entry);
-            }
+        fx_index_walk walk = {.part = &index->parts[i]};
+        fx_index_entry entry;
+        while (fx_index_walk_next(&walk, &entry)) {
+            entry.pack += index->first_pack[i];
+            visit(ctx, &entry);
         }
     }
     unlock(index);
@@ -308,17 +302,14 @@ fx_index_seal(fx_index *index)
     if (fresh->entry_count > 1) {
         qsort(fresh->entries, fresh->entry_count, sizeof *fresh->entries, by_id);
     }
+    fx_index_part made =
+        fx_index_part_make(fresh->packs, fresh->pack_count, fresh->entries, fresh->entry_count);
     (void)pthread_rwlock_wrlock(&index->lock);
     FX_ASSERT(index->part_count < PART_MAX);
     uint32_t first = index->first_pack[index->part_count];
-    index->parts[index->part_count] = (fx_index_part){
-        .packs = fresh->packs,
-        .entries = fresh->entries,
-        .pack_count = fresh->pack_count,
-        .entry_count = fresh->entry_count,
-    };
+    index->parts[index->part_count] = made;
     index->part_count++;
-    index->first_pack[index->part_count] = first + (uint32_t)fresh->pack_count;
+    index->first_pack[index->part_count] = first + (uint32_t)made.pack_count;
     index->fresh = (growing){0};
     settle(index);
     (void)pthread_rwlock_unlock(&index->lock);
@@ -374,7 +365,7 @@ fx_index_encode(
     }
     memcpy(room, pack->name, FX_ID_BYTES);
     for (size_t i = 0; i < 8; i++) {
-        room[FX_ID_BYTES + i] = (unsigned char)(pack->size_bytes >> (8 * i));
+        room[FX_ID_BYTES + i] = (unsigned char)((uint64_t)pack->size_bytes >> (8 * i));
     }
     for (size_t i = 0; i < 4; i++) {
         room[FX_ID_BYTES + 8 + i] = (unsigned char)(pack->blob_count >> (8 * i));
@@ -436,7 +427,7 @@ fx_index_take_record(fx_bytes *records, fx_bytes *out_record, fx_err *err)
         return fx_fail(err, FX_ERR_DAMAGED, "could not read an index: a record is cut short");
     }
     uint64_t count = get_number(data + FX_ID_BYTES + 8, 4);
-    if (count > BLOBS_IN_PACK_MAX ||
+    if (count > BLOBS_IN_PACK_MAX || get_number(data + FX_ID_BYTES, 8) > UINT32_MAX ||
         (records->size_bytes - RECORD_HEAD_BYTES) / FX_ID_BYTES < count) {
         return fx_fail(err, FX_ERR_DAMAGED, "could not read an index: a record is too long");
     }
@@ -457,7 +448,7 @@ fx_index_decode(fx_index *index, fx_bytes blob, const fx_index_origin *origin, f
         }
         const unsigned char *data = record.data;
         memcpy(pack.name, data, FX_ID_BYTES);
-        pack.size_bytes = get_number(data + FX_ID_BYTES, 8);
+        pack.size_bytes = (uint32_t)get_number(data + FX_ID_BYTES, 8);
         pack.blob_count = (uint32_t)get_number(data + FX_ID_BYTES + 8, 4);
         if (origin->scope != NULL) {
             fx_index_record_of(origin->scope, record, pack.record);

@@ -1,6 +1,6 @@
 /*
- * Where chunks are: sorted segments of 40 bytes a chunk. Small ones lie in memory; large ones are
- * files that are mapped, so that they take no memory of the process's own.
+ * Where chunks are: sorted segments of 34 to 36 bytes a chunk and 80 a pack. Small ones lie in
+ * memory; large ones are files that are mapped, so that they take no memory of the process's own.
  *
  * thread: any, several at once
  */
@@ -13,20 +13,19 @@
 typedef struct fx_index_pack {
     unsigned char name[FX_ID_BYTES];
     unsigned char record[FX_ID_BYTES]; /* fx_index_record_of() what is said of it; zero: unknown */
-    uint64_t size_bytes;
+    uint32_t size_bytes;
     uint32_t blob_count;
     uint16_t is_rescued; /* 1: known from its own directory, not from an index object */
     uint16_t is_trusted; /* 1: a writer may count on it: common/repository/voucher.h */
 } fx_index_pack;
 
-/* As in a segment's file, but that the pack's number counts from the segment's first there. */
 typedef struct fx_index_entry {
     fx_chunk_id id;
     uint32_t pack;
     uint32_t blob;
 } fx_index_entry;
 
-_Static_assert(sizeof(fx_index_pack) == 80 && sizeof(fx_index_entry) == 40, "as stored");
+_Static_assert(sizeof(fx_index_pack) == 76, "as stored");
 
 typedef struct fx_index fx_index;
 

@@ -546,21 +546,37 @@ fx_repository_refresh_indexes(fx_repository *repository, fx_err *err)
 /* ---- packs that are there
  * ---------------------------------------------------------------------------- */
 
+/* Names are 32 bytes each, keys thrice that, and there may be millions: only names are kept. */
+typedef struct pack_listing {
+    fx_id_set *names;       /* takes them, */
+    const fx_id_set *known; /* but those; may be NULL */
+} pack_listing;
+
+static void
+take_pack(void *ctx, const char *store_key, uint64_t size_bytes)
+{
+    (void)size_bytes;
+    const pack_listing *asked = ctx;
+    fx_chunk_id name;
+    if (name_of(store_key, &name) &&
+        (asked->known == NULL || !fx_id_set_has(asked->known, &name))) {
+        (void)fx_id_set_add(asked->names, &name);
+    }
+}
+
+static fx_code
+list_packs(fx_repository *repository, const fx_id_set *known, fx_id_set *names, fx_err *err)
+{
+    pack_listing asked = {.names = names, .known = known};
+    fx_mono deadline = fx_repository_deadline();
+    fx_code code = fx_store_list(repository->store, "packs/", deadline, take_pack, &asked, err);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "listing packs");
+}
+
 fx_code
 fx_repository_list_packs(fx_repository *repository, fx_id_set *names, fx_err *err)
 {
-    fx_key_list list = {0};
-    fx_code code = fx_repository_list_keys(repository, "packs/", &list, err);
-    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
-        fx_chunk_id name;
-        fx_err ignored = {0};
-        const char *hex = strrchr(list.items[i], '/') + 1;
-        if (fx_hex_decode(hex, name.bytes, sizeof name.bytes, &ignored) == FX_OK) {
-            (void)fx_id_set_add(names, &name);
-        }
-    }
-    fx_key_list_free(&list);
-    return code == FX_OK ? FX_OK : fx_err_wrap(err, "listing packs");
+    return list_packs(repository, NULL, names, err);
 }
 
 /* ---- packs without an index
@@ -614,12 +630,12 @@ rescue_pack(
     if (fx_object_unlock(object, repository->key, err) != FX_OK) {
         return err->code;
     }
-    if (object->type != FX_OBJECT_PACK) {
+    if (object->type != FX_OBJECT_PACK || size_bytes > FX_STORE_OBJECT_MAX_BYTES) {
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not read \"%s\": it is of another kind", store_key);
     }
     fx_index_pack pack = {
-        .size_bytes = size_bytes, .blob_count = object->blob_count, .is_rescued = 1};
+        .size_bytes = (uint32_t)size_bytes, .blob_count = object->blob_count, .is_rescued = 1};
     memcpy(pack.name, name, FX_ID_BYTES);
     repository->rescued_count++;
     fx_index_entry entry = {.pack = fx_index_add_pack(repository->index, &pack)};
@@ -636,24 +652,24 @@ fx_repository_rescue_packs(fx_repository *repository, fx_err *err)
     if (repository->rescued) {
         return FX_OK;
     }
-    fx_key_list list = {0};
     fx_id_set known = {0};
+    fx_id_set unknown = {0};
     for (size_t i = 0; i < fx_index_pack_count(repository->index); i++) {
         fx_chunk_id name;
         fx_index_pack pack = fx_index_pack_at(repository->index, (uint32_t)i);
         memcpy(name.bytes, pack.name, FX_ID_BYTES);
         (void)fx_id_set_add(&known, &name);
     }
-    fx_code code = fx_repository_list_keys(repository, "packs/", &list, err);
-    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
-        fx_chunk_id name;
+    fx_code code = list_packs(repository, &known, &unknown, err);
+    fx_id_set_free(&known);
+    for (size_t i = 0; code == FX_OK && i < unknown.capacity; i++) {
+        char store_key[FX_KEY_TEXT_BYTES];
         fx_err one = {0};
-        const char *hex = strrchr(list.items[i], '/') + 1;
-        if (fx_hex_decode(hex, name.bytes, sizeof name.bytes, &one) != FX_OK ||
-            fx_id_set_has(&known, &name)) {
+        if (!unknown.used[i]) {
             continue;
         }
-        code = rescue_pack(repository, list.items[i], name.bytes, &one);
+        fx_pack_key(unknown.slots[i].bytes, store_key);
+        code = rescue_pack(repository, store_key, unknown.slots[i].bytes, &one);
         if (code == FX_ERR_NOT_FOUND || is_damage(code)) {
             code = FX_OK; /* what only it holds is reported as not found */
         } else if (code != FX_OK) {
@@ -662,7 +678,6 @@ fx_repository_rescue_packs(fx_repository *repository, fx_err *err)
     }
     fx_index_seal(repository->index);
     repository->rescued = code == FX_OK;
-    fx_id_set_free(&known);
-    fx_key_list_free(&list);
+    fx_id_set_free(&unknown);
     return code == FX_OK ? FX_OK : fx_err_wrap(err, "reading packs that no index names");
 }

@@ -158,7 +158,7 @@ fx_pack_check(
         return fx_fail(
             err,
             FX_ERR_DAMAGED,
-            "could not use it: %" PRIu64 " bytes instead of %" PRIu64,
+            "could not use it: %" PRIu64 " bytes instead of %" PRIu32,
             size_bytes,
             pack->size_bytes);
     }

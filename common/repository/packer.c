@@ -94,7 +94,7 @@ put_pack(pack *full, fx_err *err)
     if (fx_object_finish(&full->object, stored.name, err) != FX_OK) {
         return err->code;
     }
-    stored.size_bytes = full->object.bytes.size_bytes;
+    stored.size_bytes = (uint32_t)full->object.bytes.size_bytes; /* at most 128 MiB */
     fx_pack_key(stored.name, store_key);
     fx_bytes bytes = fx_buf_bytes(&full->object.bytes);
     fx_err failure = {0};

@@ -56,7 +56,7 @@ put_pack(
         code = fx_object_finish(&object, out_pack->name, err);
     }
     if (code == FX_OK) {
-        out_pack->size_bytes = object.bytes.size_bytes;
+        out_pack->size_bytes = (uint32_t)object.bytes.size_bytes;
         out_pack->blob_count = 1;
         fx_pack_key(out_pack->name, store_key);
         fx_mono deadline = fx_repository_deadline();
@@ -98,7 +98,7 @@ fx_poison_index(
     if (stat(pack_path, &info) != 0) {
         return fx_fail_errno(err, errno, "could not look at \"%.200s\"", pack_path);
     }
-    pack.size_bytes = (uint64_t)info.st_size;
+    pack.size_bytes = (uint32_t)info.st_size;
     const char *slash = strrchr(pack_path, '/');
     if (fx_hex_decode(slash + 1, pack.name, sizeof pack.name, err) != FX_OK ||
         fx_store_open(url, &store, err) != FX_OK || fx_session_begin(key, &session, err) != FX_OK) {

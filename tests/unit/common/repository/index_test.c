@@ -31,7 +31,8 @@ id_of(uint64_t number)
 static uint32_t
 add_pack(fx_index *index, uint64_t first, uint32_t count, uint16_t is_rescued)
 {
-    fx_index_pack pack = {.size_bytes = first, .blob_count = count, .is_rescued = is_rescued};
+    fx_index_pack pack = {
+        .size_bytes = (uint32_t)first, .blob_count = count, .is_rescued = is_rescued};
     fx_index_entry entry = {.pack = fx_index_add_pack(index, &pack)};
     for (entry.blob = 0; entry.blob < count; entry.blob++) {
         entry.id = id_of(first + entry.blob);
