@@ -28,7 +28,7 @@ typedef struct id_cache {
 struct fx_apply {
     bool by_name;
     pthread_mutex_t lock; /* guards all below */
-    bool is_owner_warned;
+    bool has_left_owners;
     const fx_events *events;
     uint32_t *warning_count;
     id_cache users;
@@ -139,20 +139,26 @@ id_here(fx_apply *apply, const char *name, uint32_t saved_id, bool is_group)
     return id;
 }
 
-/* An ordinary user restores all files as its own: one warning says so for all of them. */
+/* Root is refused by some file systems: one warning says so for all entries. */
 static void
 owner_refused(fx_apply *apply, const char *path, int sys_errno)
 {
     (void)pthread_mutex_lock(&apply->lock);
-    bool is_told = apply->is_owner_warned;
-    apply->is_owner_warned = is_told || sys_errno == EPERM;
+    bool is_known = apply->has_left_owners;
+    apply->has_left_owners = is_known || sys_errno == EPERM;
     (void)pthread_mutex_unlock(&apply->lock);
     if (sys_errno != EPERM) {
         warn_errno(apply, path, sys_errno, "the owner");
-    } else if (!is_told) {
+    } else if (!is_known && geteuid() == 0) {
         fx_apply_warn(
-            apply, path, "could not set the owner of this and perhaps others: only root may");
+            apply, path, "could not set the owner of this and perhaps others: it is not permitted");
     }
+}
+
+bool
+fx_apply_left_owners(const fx_apply *apply)
+{
+    return apply->has_left_owners;
 }
 
 /* Also access control lists; after the mode, which would change them. */

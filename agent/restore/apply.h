@@ -15,6 +15,10 @@ fx_apply *fx_apply_new(bool numeric_owner, const fx_events *events, uint32_t *wa
 void fx_apply_free(fx_apply *apply);
 FX_DEFINE_AUTO(fx_apply);
 
+/* Are some entries the user's who restores, because only root may give them to their owners? To an
+ * ordinary user that is no warning: it could not be otherwise. thread: after all others ended */
+bool fx_apply_left_owners(const fx_apply *apply);
+
 /* What cannot be set is a warning under `path`. */
 void fx_apply_opened(fx_apply *apply, int fd, const fx_node *node, const char *path);
 

@@ -161,6 +161,7 @@ restore_staged(restoring *work, fx_err *err)
         return err->code;
     }
     apply_top(work, apply);
+    work->result.has_left_owners = fx_apply_left_owners(apply);
     if (settle(work, err) != FX_OK) {
         return err->code;
     }
@@ -248,6 +249,7 @@ restore_in_place(restoring *work, fx_err *err)
     if (code == FX_OK && work->node != NULL && work->node->kind == FX_NODE_FOLDER) {
         fx_apply_opened(apply, fd, work->node, target);
     }
+    work->result.has_left_owners = fx_apply_left_owners(apply);
     if (code == FX_OK && syncfs(fd) != 0) {
         code = fx_fail_errno(err, errno, "could not sync \"%.150s\"", target);
     }

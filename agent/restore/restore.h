@@ -26,14 +26,17 @@ typedef struct fx_restore_result {
     uint64_t done_bytes; /* of content, holes included */
     uint64_t kept_bytes; /* of it, what was there already */
     uint32_t warning_count;
+    bool has_left_owners; /* some entries are the user's who restored them: only root may give them
+                             to their owners */
 } fx_restore_result;
 
 /*
  * Every byte is authenticated before it is written; damage ends the restore, and nothing is left of
  * it. What ends for a reason that may pass, or is killed, stays beside the target: the same restore
- * goes on with it. Owners, attributes and devices that cannot be set are warnings. errors: EXISTS
- * (the target is not empty), BUSY (the same restore is under way), NOT_FOUND (path), DAMAGED,
- * WRONG_KEY, NO_SPACE, DENIED, CANCELLED, and the store's thread: any; blocks
+ * goes on with it. Attributes and devices that cannot be set are warnings, owners too, where root
+ * is refused. errors: EXISTS (the target is not empty), BUSY (the same restore is under way),
+ * NOT_FOUND (path), DAMAGED, WRONG_KEY, NO_SPACE, DENIED, CANCELLED, and the store's thread: any;
+ * blocks
  */
 FX_MUST_USE fx_code fx_restore(
     fx_repository *repository,

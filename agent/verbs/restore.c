@@ -197,6 +197,9 @@ print_result(
         (void)printf(" (%s of it was there)", size);
     }
     (void)putchar('\n');
+    if (result->has_left_owners) {
+        (void)puts("Some of it had other owners and is yours now: only root may give it to them.");
+    }
 }
 
 int
@@ -224,6 +227,7 @@ fx_verb_restore(int argc, char **argv)
     fx_json_set_int(summary, "file_count", (int64_t)result.file_count);
     fx_json_set_int(summary, "done_bytes", (int64_t)result.done_bytes);
     fx_json_set_int(summary, "kept_bytes", (int64_t)result.kept_bytes);
+    fx_json_set_bool(summary, "owners_left", result.has_left_owners);
     fx_json_set_bool(summary, "dry_run", options.dry_run);
     fx_json_set(summary, "snapshot", fx_snapshot_json(&snapshot));
     status = fx_report_end(&report, NULL, summary);

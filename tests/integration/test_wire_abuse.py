@@ -2,6 +2,7 @@
 messages, crowds that say nothing. Each is refused and logged, and nobody else notices."""
 
 import os
+import resource
 import socket
 import ssl
 import struct
@@ -235,6 +236,7 @@ def crowd(doors, writer):
     """Silent connections, plain and after the handshake, at all doors at once."""
     since = [door.log_bytes() for door in doors]
     links = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     before = len(writer.acked)
     try:
         for _ in range(CROWD):
