@@ -4,7 +4,7 @@
 #include "agent/depot/store.h"
 #include "common/base/clock.h"
 
-enum { LIST_MAX_MS = 50000, PAGE_BYTES = FX_DEPOT_PART_MAX_BYTES, ENTRY_BYTES = 24 };
+enum { LIST_MAX_MS = 50000, PAGE_BYTES = FX_DEPOT_PART_MAX_BYTES, ENTRY_BYTES = 36 };
 
 static const fx_mono never = {.ns = INT64_MAX};
 
@@ -109,7 +109,7 @@ stat_object(answer *a, fx_err *err)
 }
 
 static bool
-add_entry(void *ctx, const char *key, uint64_t size_bytes)
+add_entry(void *ctx, const char *key, uint64_t size_bytes, fx_wall stored)
 {
     answer *a = ctx;
     fx_err ignored = {0};
@@ -127,6 +127,7 @@ add_entry(void *ctx, const char *key, uint64_t size_bytes)
     fortress__depot__entry__init(entry);
     entry->key = (char *)a->content.data + begin;
     entry->size_bytes = size_bytes;
+    entry->stored_wall_ns = stored.ns;
     a->entry_list[a->entry_count++] = entry;
     return true;
 }

@@ -223,11 +223,11 @@ typedef struct counting {
 } counting;
 
 static bool
-count_one(void *ctx, const char *key, uint64_t size_bytes)
+count_one(void *ctx, const char *key, uint64_t size_bytes, fx_wall stored)
 {
     counting *c = ctx;
     fx_name owner;
-    (void)size_bytes;
+    (void)stored;
     if (fx_store_is_key(key)) {
         c->code = fx_shelf_owner(c->shelf, key, &owner, &size_bytes, c->err);
         if (c->code == FX_OK) {

@@ -48,6 +48,7 @@ enum option_id {
     OPTION_TAG,
     OPTION_KIND,
     OPTION_REASON,
+    OPTION_CLAIM_WINDOW,
 };
 
 static const struct option known[] = {
@@ -93,6 +94,7 @@ static const struct option known[] = {
     {"tag", required_argument, NULL, OPTION_TAG},
     {"kind", required_argument, NULL, OPTION_KIND},
     {"reason", required_argument, NULL, OPTION_REASON},
+    {"claim-window", required_argument, NULL, OPTION_CLAIM_WINDOW},
     {NULL, 0, NULL, 0},
 };
 
@@ -210,6 +212,9 @@ length_of(enum option_id id, fx_options *options)
 {
     if (id == OPTION_KEEP_WITHIN) {
         return &options->retention.within;
+    }
+    if (id == OPTION_CLAIM_WINDOW) {
+        return &options->retention.claim_window;
     }
     return id == OPTION_WAIT ? &options->wait : NULL;
 }

@@ -116,6 +116,10 @@ fx_snapshot_json(const fx_snapshot *snapshot)
     fx_json_set_text(json, "began", when);
     fx_wall_format(snapshot->ended, when);
     fx_json_set_text(json, "ended", when);
+    if (snapshot->stored.ns != 0) {
+        fx_wall_format(snapshot->stored, when);
+        fx_json_set_text(json, "stored", when);
+    }
     fx_json_set_int(json, "file_count", (int64_t)snapshot->file_count);
     fx_json_set_int(json, "size_bytes", (int64_t)snapshot->size_bytes);
     fx_json_set_int(json, "added_bytes", (int64_t)snapshot->added_bytes);

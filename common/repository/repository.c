@@ -579,6 +579,27 @@ mark_void(fx_repository *repository, fx_snapshot_list *list, fx_err *err)
     return code;
 }
 
+static void
+take_time(void *ctx, const char *key, fx_wall stored)
+{
+    fx_snapshot_list *list = ctx;
+    const char *id = key + strlen("snapshots/");
+    /* In order of their ids, as the store lists. */
+    size_t low = 0;
+    size_t high = list->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(list->items[middle].id, id) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low < list->count && strcmp(list->items[low].id, id) == 0) {
+        list->items[low].stored = stored;
+    }
+}
+
 fx_code
 fx_repository_list_all(
     fx_repository *repository,
@@ -610,6 +631,11 @@ fx_repository_list_all(
         (void)pthread_mutex_unlock(&repository->lock);
     }
     fx_key_list_free(&keys);
+    if (code == FX_OK) {
+        fx_mono deadline = fx_repository_deadline();
+        code =
+            fx_store_list_times(repository->store, "snapshots/", deadline, take_time, &list, err);
+    }
     if (code != FX_OK) {
         fx_snapshot_list_free(&list);
         return code;

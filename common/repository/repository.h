@@ -88,6 +88,8 @@ typedef struct fx_snapshot {
     uint32_t warning_count;
     fx_wall began; /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
     fx_wall ended;
+    fx_wall stored; /* when the store got it, as the store tells: no host can choose it; 0: it does
+                       not tell */
     uint64_t file_count;
     uint64_t size_bytes;  /* of the saved data */
     uint64_t added_bytes; /* what it added to the store */

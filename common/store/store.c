@@ -84,6 +84,7 @@ fx_store_open(const char *url, fx_store **out_store, fx_err *err)
     unsigned abilities = driver->abilities(store->state);
     FX_ASSERT((abilities & FX_STORE_CAN_APPEND) == 0 || driver->append != NULL);
     FX_ASSERT((abilities & FX_STORE_CAN_RETAIN) == 0 || driver->retain != NULL);
+    FX_ASSERT((abilities & FX_STORE_TELLS_TIMES) == 0 || driver->list_times != NULL);
     FX_ASSERT((abilities & FX_STORE_CAN_RETAIN) == 0 || driver->put_retained != NULL);
     *out_store = FX_TAKE(store);
     return FX_OK;
@@ -223,6 +224,24 @@ fx_store_list(
     FX_ASSERT(strlen(prefix) <= FX_STORE_KEY_MAX_BYTES);
     fx_err why = {0};
     return told(store->driver->list(store->state, prefix, deadline, visit, ctx, &why), &why, err);
+}
+
+fx_code
+fx_store_list_times(
+    fx_store *store,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    FX_ASSERT(strlen(prefix) <= FX_STORE_KEY_MAX_BYTES);
+    if (!fx_store_can(store, FX_STORE_TELLS_TIMES)) {
+        return FX_OK;
+    }
+    fx_err why = {0};
+    return told(
+        store->driver->list_times(store->state, prefix, deadline, visit, ctx, &why), &why, err);
 }
 
 fx_code

@@ -29,8 +29,9 @@ FX_DEFINE_AUTO(fx_store);
 
 /* What some stores can and others cannot. */
 typedef enum fx_store_ability {
-    FX_STORE_CAN_APPEND = 1 << 0, /* fx_store_append */
-    FX_STORE_CAN_RETAIN = 1 << 1, /* fx_store_put_retained, fx_store_retain */
+    FX_STORE_CAN_APPEND = 1 << 0,  /* fx_store_append */
+    FX_STORE_CAN_RETAIN = 1 << 1,  /* fx_store_put_retained, fx_store_retain */
+    FX_STORE_TELLS_TIMES = 1 << 2, /* fx_store_list_times */
 } fx_store_ability;
 
 /* Asks nobody: a store that has the ability can still refuse a call (no Object Lock there). */
@@ -78,6 +79,18 @@ FX_MUST_USE fx_code fx_store_list(
     const char *prefix,
     fx_mono deadline,
     fx_store_visit visit,
+    void *ctx,
+    fx_err *err);
+
+/* `stored`: when the object came to be, by the store's own clock, which no client sets. */
+typedef void (*fx_store_visit_time)(void *ctx, const char *key, fx_wall stored);
+
+/* As fx_store_list; visits nothing where the store does not tell (not FX_STORE_TELLS_TIMES). */
+FX_MUST_USE fx_code fx_store_list_times(
+    fx_store *store,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
     void *ctx,
     fx_err *err);
 
@@ -218,6 +231,13 @@ typedef struct fx_store_driver {
         const char *key,
         const fx_store_retention *retention,
         fx_mono deadline,
+        fx_err *err);
+    fx_code (*list_times)(
+        void *state,
+        const char *prefix,
+        fx_mono deadline,
+        fx_store_visit_time visit,
+        void *ctx,
         fx_err *err);
 } fx_store_driver;
 

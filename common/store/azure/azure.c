@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/clock.h"
 #include "common/crypto/digest.h"
@@ -272,11 +273,13 @@ azure_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_by
 
 typedef struct page {
     const fx_azure *azure;
-    fx_store_visit visit;
+    fx_store_visit visit; /* or visit_time */
+    fx_store_visit_time visit_time;
     void *ctx;
     char key[1100];
     uint64_t size_bytes;
     bool has_size;
+    fx_wall stored; /* 0: not told */
     char marker[MARKER_MAX_BYTES];
     char last[FX_STORE_KEY_MAX_BYTES + 1]; /* over all pages */
 } page;
@@ -298,8 +301,22 @@ visit_one(page *p, fx_err *err)
             p->has_size ? "out of order" : "without a size");
     }
     (void)snprintf(p->last, sizeof p->last, "%s", key);
-    p->visit(p->ctx, key, p->size_bytes);
+    if (p->visit_time == NULL) {
+        p->visit(p->ctx, key, p->size_bytes);
+    } else if (p->stored.ns != 0) {
+        p->visit_time(p->ctx, key, p->stored);
+    }
     return FX_OK;
+}
+
+/* "Mon, 23 Nov 2026 10:11:12 GMT"; 0: it is no date. source: RFC 9110 section 5.6.7 */
+static fx_wall
+read_date(const char *text)
+{
+    struct tm parts = {0};
+    const char *rest = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    return rest == NULL || *rest != '\0' ? (fx_wall){0}
+                                         : (fx_wall){.ns = (int64_t)timegm(&parts) * 1000000000};
 }
 
 static fx_code
@@ -312,8 +329,11 @@ read_page(void *ctx, const char *path, const char *text, fx_err *err)
         char *end = NULL;
         p->size_bytes = strtoull(text, &end, 10);
         p->has_size = end != text && *end == '\0';
+    } else if (strcmp(path, "EnumerationResults/Blobs/Blob/Properties/Last-Modified") == 0) {
+        p->stored = read_date(text);
     } else if (strcmp(path, "EnumerationResults/Blobs/Blob") == 0) {
         fx_code code = visit_one(p, err);
+        p->stored = (fx_wall){0};
         p->has_size = false;
         return code;
     } else if (strcmp(path, "EnumerationResults/NextMarker") == 0) {
@@ -352,22 +372,47 @@ list_page(page *p, fx_azure *azure, const char *prefix, fx_mono deadline, fx_err
     return FX_OK;
 }
 
+/* `p` has what visits. */
 static fx_code
-azure_list(
-    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+list_pages(fx_azure *azure, const char *prefix, fx_mono deadline, page *p, fx_err *err)
 {
-    fx_azure *azure = state;
     char whole[FX_AZURE_PREFIX_MAX_BYTES + FX_STORE_KEY_MAX_BYTES + 2];
-    page *p = calloc(1, sizeof *p);
-    FX_ASSERT(p != NULL);
     p->azure = azure;
-    p->visit = visit;
-    p->ctx = ctx;
     (void)snprintf(whole, sizeof whole, "%s%s", azure->address.prefix, prefix);
     fx_code code = FX_OK;
     do {
         code = list_page(p, azure, whole, deadline, err);
     } while (code == FX_OK && p->marker[0] != '\0');
+    return code;
+}
+
+static fx_code
+azure_list(
+    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+{
+    page *p = calloc(1, sizeof *p);
+    FX_ASSERT(p != NULL);
+    p->visit = visit;
+    p->ctx = ctx;
+    fx_code code = list_pages(state, prefix, deadline, p, err);
+    free(p);
+    return code;
+}
+
+static fx_code
+azure_list_times(
+    void *state,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    page *p = calloc(1, sizeof *p);
+    FX_ASSERT(p != NULL);
+    p->visit_time = visit;
+    p->ctx = ctx;
+    fx_code code = list_pages(state, prefix, deadline, p, err);
     free(p);
     return code;
 }
@@ -418,7 +463,7 @@ static unsigned
 azure_abilities(const void *state)
 {
     (void)state;
-    return 0;
+    return FX_STORE_TELLS_TIMES;
 }
 
 const fx_store_driver fx_store_driver_azure = {
@@ -434,4 +479,5 @@ const fx_store_driver fx_store_driver_azure = {
     .remove = azure_remove,
     .examine = azure_examine,
     .abilities = azure_abilities,
+    .list_times = azure_list_times,
 };

@@ -408,10 +408,15 @@ depot_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_by
     return FX_OK;
 }
 
+typedef struct visitor {
+    fx_store_visit visit; /* or visit_time */
+    fx_store_visit_time visit_time;
+    void *ctx;
+} visitor;
+
 /* Visits a page, checks that it goes on in order, and keeps where it ended. */
 static fx_code
-visit_page(
-    const Fortress__Depot__Page *page, char *after, fx_store_visit visit, void *ctx, fx_err *err)
+visit_page(const Fortress__Depot__Page *page, char *after, const visitor *to, fx_err *err)
 {
     if (page->more && page->n_entries == 0) {
         return bad_reply(after, err);
@@ -422,16 +427,18 @@ visit_page(
             return bad_reply(after, err);
         }
         memcpy(after, entry->key, strlen(entry->key) + 1);
-        visit(ctx, entry->key, entry->size_bytes);
+        if (to->visit_time == NULL) {
+            to->visit(to->ctx, entry->key, entry->size_bytes);
+        } else if (entry->stored_wall_ns != 0) {
+            to->visit_time(to->ctx, entry->key, (fx_wall){.ns = entry->stored_wall_ns});
+        }
     }
     return FX_OK;
 }
 
 static fx_code
-depot_list(
-    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+list_pages(depot_store *store, const char *prefix, fx_mono deadline, const visitor *to, fx_err *err)
 {
-    depot_store *store = state;
     char after[FX_STORE_KEY_MAX_BYTES + 1] = "";
     for (bool more = true; more;) {
         question q;
@@ -452,12 +459,33 @@ depot_list(
         if (reply->body_case != FORTRESS__DEPOT__REPLY__BODY_PAGE) {
             return bad_reply(prefix, err);
         }
-        if (visit_page(reply->page, after, visit, ctx, err) != FX_OK) {
+        if (visit_page(reply->page, after, to, err) != FX_OK) {
             return err->code;
         }
         more = reply->page->more;
     }
     return FX_OK;
+}
+
+static fx_code
+depot_list(
+    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+{
+    const visitor to = {.visit = visit, .ctx = ctx};
+    return list_pages(state, prefix, deadline, &to, err);
+}
+
+static fx_code
+depot_list_times(
+    void *state,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    const visitor to = {.visit_time = visit, .ctx = ctx};
+    return list_pages(state, prefix, deadline, &to, err);
 }
 
 static fx_code
@@ -639,7 +667,7 @@ static unsigned
 depot_abilities(const void *state)
 {
     (void)state;
-    return FX_STORE_CAN_APPEND;
+    return FX_STORE_CAN_APPEND | FX_STORE_TELLS_TIMES;
 }
 
 const fx_store_driver fx_store_driver_depot = {
@@ -652,6 +680,7 @@ const fx_store_driver fx_store_driver_depot = {
     .get = depot_get,
     .stat = depot_stat,
     .list = depot_list,
+    .list_times = depot_list_times,
     .remove = depot_remove,
     .examine = depot_examine,
     .abilities = depot_abilities,

@@ -13,6 +13,7 @@ typedef struct object {
     size_t size_bytes;
     bool is_open;     /* made by an append */
     fx_wall retained; /* until */
+    fx_wall stored;
 } object;
 
 typedef struct fake_store {
@@ -83,7 +84,10 @@ insert(fake_store *fake, size_t place, const char *key, fx_bytes body)
     object *to = &fake->objects[place];
     memmove(to + 1, to, (fake->count - place) * sizeof *to);
     *to = (object){
-        .key = strdup(key), .data = malloc(body.size_bytes + 1), .size_bytes = body.size_bytes};
+        .key = strdup(key),
+        .data = malloc(body.size_bytes + 1),
+        .size_bytes = body.size_bytes,
+        .stored = fx_clock_wall()};
     FX_ASSERT(to->key != NULL && to->data != NULL);
     if (body.size_bytes > 0) {
         memcpy(to->data, body.data, body.size_bytes);
@@ -274,7 +278,7 @@ static unsigned
 fake_abilities(const void *state)
 {
     (void)state;
-    return FX_STORE_CAN_APPEND | FX_STORE_CAN_RETAIN;
+    return FX_STORE_CAN_APPEND | FX_STORE_CAN_RETAIN | FX_STORE_TELLS_TIMES;
 }
 
 static fx_code
@@ -286,6 +290,30 @@ fake_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *er
     to->versioning = FX_STORE_NO;
     to->object_lock = FX_STORE_NO;
     fx_store_note(to, "this store is in memory and ends with the program");
+    return FX_OK;
+}
+
+static fx_code
+fake_list_times(
+    void *state,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    fake_store *fake = state;
+    bool found = false;
+    if (fx_store_check_deadline(deadline, prefix, err) != FX_OK) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&fake->lock);
+    for (size_t i = place_of(fake, prefix, &found);
+         i < fake->count && strncmp(fake->objects[i].key, prefix, strlen(prefix)) == 0;
+         i++) {
+        visit(ctx, fake->objects[i].key, fake->objects[i].stored);
+    }
+    (void)pthread_mutex_unlock(&fake->lock);
     return FX_OK;
 }
 
@@ -330,4 +358,5 @@ const fx_store_driver fx_store_driver_fake = {
     .append = fake_append,
     .put_retained = fake_put_retained,
     .retain = fake_retain,
+    .list_times = fake_list_times,
 };

@@ -174,6 +174,22 @@ fault_list(
 }
 
 static fx_code
+fault_list_times(
+    void *state,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    fault_store *fault = state;
+    if (look(fault, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_store_list_times(fault->inner, prefix, deadline, visit, ctx, err);
+}
+
+static fx_code
 fault_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
 {
     fault_store *fault = state;
@@ -251,7 +267,7 @@ static unsigned
 fault_abilities(const void *state)
 {
     const fault_store *fault = state;
-    const fx_store_ability all[] = {FX_STORE_CAN_APPEND, FX_STORE_CAN_RETAIN};
+    const fx_store_ability all[] = {FX_STORE_CAN_APPEND, FX_STORE_CAN_RETAIN, FX_STORE_TELLS_TIMES};
     unsigned abilities = 0;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         abilities |= fx_store_can(fault->inner, all[i]) ? (unsigned)all[i] : 0;
@@ -276,4 +292,5 @@ const fx_store_driver fx_store_driver_fault = {
     .append = fault_append,
     .put_retained = fault_put_retained,
     .retain = fault_retain,
+    .list_times = fault_list_times,
 };

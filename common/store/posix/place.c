@@ -198,7 +198,9 @@ walk_entry(walk *w, int folder, const char *name, const char *path, size_t depth
                                                             : FX_OK;
     }
     if (S_ISREG(info.st_mode) && strncmp(path, w->asked->prefix, strlen(w->asked->prefix)) == 0) {
-        w->is_enough = !w->asked->visit(w->asked->ctx, path, (uint64_t)info.st_size);
+        fx_wall stored = {
+            .ns = (int64_t)info.st_mtim.tv_sec * INT64_C(1000000000) + info.st_mtim.tv_nsec};
+        w->is_enough = !w->asked->visit(w->asked->ctx, path, (uint64_t)info.st_size, stored);
     }
     return FX_OK;
 }

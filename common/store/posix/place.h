@@ -54,7 +54,8 @@ typedef struct fx_place_walk {
     const char *prefix; /* of the keys */
     const char *after;  /* only keys above it; "": all */
     fx_mono deadline;
-    bool (*visit)(void *ctx, const char *key, uint64_t size_bytes); /* false: enough */
+    /* `stored`: when the file was last written, which is when its object was made. false: enough */
+    bool (*visit)(void *ctx, const char *key, uint64_t size_bytes, fx_wall stored);
     void *ctx;
 } fx_place_walk;
 

@@ -215,32 +215,55 @@ posix_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_by
 }
 
 typedef struct listing {
-    fx_store_visit visit;
+    fx_store_visit visit; /* or visit_time */
+    fx_store_visit_time visit_time;
     void *ctx;
 } listing;
 
 static bool
-visit_all(void *ctx, const char *key, uint64_t size_bytes)
+visit_all(void *ctx, const char *key, uint64_t size_bytes, fx_wall stored)
 {
     const listing *to = ctx;
-    to->visit(to->ctx, key, size_bytes);
+    if (to->visit_time != NULL) {
+        to->visit_time(to->ctx, key, stored);
+    } else {
+        to->visit(to->ctx, key, size_bytes);
+    }
     return true;
 }
 
 static fx_code
-posix_list(
-    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+list_all(const posix_store *store, const char *prefix, fx_mono deadline, listing *to, fx_err *err)
 {
-    const posix_store *store = state;
-    listing to = {.visit = visit, .ctx = ctx};
     fx_place_walk walk = {
         .place = &store->place,
         .prefix = prefix,
         .after = "",
         .deadline = deadline,
         .visit = visit_all,
-        .ctx = &to};
+        .ctx = to};
     return fx_place_list(&walk, err);
+}
+
+static fx_code
+posix_list(
+    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+{
+    listing to = {.visit = visit, .ctx = ctx};
+    return list_all(state, prefix, deadline, &to, err);
+}
+
+static fx_code
+posix_list_times(
+    void *state,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    listing to = {.visit_time = visit, .ctx = ctx};
+    return list_all(state, prefix, deadline, &to, err);
 }
 
 /* What a user may see: no names that begin with a dot. */
@@ -413,7 +436,7 @@ static unsigned
 posix_abilities(const void *state)
 {
     (void)state;
-    return FX_STORE_CAN_APPEND;
+    return FX_STORE_CAN_APPEND | FX_STORE_TELLS_TIMES;
 }
 
 /* Temporaries that still lie there: of crashed processes, or of puts that go on. */
@@ -467,4 +490,5 @@ const fx_store_driver fx_store_driver_posix = {
     .examine = posix_examine,
     .abilities = posix_abilities,
     .append = posix_append,
+    .list_times = posix_list_times,
 };

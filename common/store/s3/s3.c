@@ -406,11 +406,13 @@ s3_stat(void *state, const char *key, fx_mono deadline, uint64_t *out_size_bytes
 
 typedef struct page {
     const fx_s3 *s3;
-    fx_store_visit visit;
+    fx_store_visit visit; /* or visit_time */
+    fx_store_visit_time visit_time;
     void *ctx;
     char key[1100];
     uint64_t size_bytes;
     bool has_size;
+    fx_wall stored; /* 0: not told */
     bool goes_on;
     char token[TOKEN_MAX_BYTES];
     char last[FX_STORE_KEY_MAX_BYTES + 1]; /* over all pages */
@@ -434,7 +436,11 @@ visit_one(page *p, fx_err *err)
             p->has_size ? "out of order" : "without a size");
     }
     (void)snprintf(p->last, sizeof p->last, "%s", key);
-    p->visit(p->ctx, key, p->size_bytes);
+    if (p->visit_time == NULL) {
+        p->visit(p->ctx, key, p->size_bytes);
+    } else if (p->stored.ns != 0) {
+        p->visit_time(p->ctx, key, p->stored);
+    }
     return FX_OK;
 }
 
@@ -448,8 +454,14 @@ read_page(void *ctx, const char *path, const char *text, fx_err *err)
         char *end = NULL;
         p->size_bytes = strtoull(text, &end, 10);
         p->has_size = end != text && *end == '\0';
+    } else if (strcmp(path, "ListBucketResult/Contents/LastModified") == 0) {
+        fx_err ignored = {0};
+        if (fx_wall_parse(text, &p->stored, &ignored) != FX_OK) {
+            p->stored = (fx_wall){0};
+        }
     } else if (strcmp(path, "ListBucketResult/Contents") == 0) {
         fx_code code = visit_one(p, err);
+        p->stored = (fx_wall){0};
         p->has_size = false;
         return code;
     } else if (strcmp(path, "ListBucketResult/IsTruncated") == 0) {
@@ -491,22 +503,47 @@ list_page(page *p, fx_s3 *s3, const char *prefix, fx_mono deadline, fx_err *err)
     return FX_OK;
 }
 
+/* `p` has what visits. */
 static fx_code
-s3_list(
-    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+list_pages(fx_s3 *s3, const char *prefix, fx_mono deadline, page *p, fx_err *err)
 {
-    fx_s3 *s3 = state;
     char whole[FX_S3_PREFIX_MAX_BYTES + FX_STORE_KEY_MAX_BYTES + 2];
-    page *p = calloc(1, sizeof *p);
-    FX_ASSERT(p != NULL);
     p->s3 = s3;
-    p->visit = visit;
-    p->ctx = ctx;
     (void)snprintf(whole, sizeof whole, "%s%s", s3->address.prefix, prefix);
     fx_code code = FX_OK;
     do {
         code = list_page(p, s3, whole, deadline, err);
     } while (code == FX_OK && p->goes_on);
+    return code;
+}
+
+static fx_code
+s3_list(
+    void *state, const char *prefix, fx_mono deadline, fx_store_visit visit, void *ctx, fx_err *err)
+{
+    page *p = calloc(1, sizeof *p);
+    FX_ASSERT(p != NULL);
+    p->visit = visit;
+    p->ctx = ctx;
+    fx_code code = list_pages(state, prefix, deadline, p, err);
+    free(p);
+    return code;
+}
+
+static fx_code
+s3_list_times(
+    void *state,
+    const char *prefix,
+    fx_mono deadline,
+    fx_store_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    page *p = calloc(1, sizeof *p);
+    FX_ASSERT(p != NULL);
+    p->visit_time = visit;
+    p->ctx = ctx;
+    fx_code code = list_pages(state, prefix, deadline, p, err);
     free(p);
     return code;
 }
@@ -532,7 +569,8 @@ static unsigned
 s3_abilities(const void *state)
 {
     const fx_s3 *s3 = state;
-    return s3->address.dialect->has_object_lock ? FX_STORE_CAN_RETAIN : 0;
+    unsigned always = FX_STORE_TELLS_TIMES;
+    return always | (s3->address.dialect->has_object_lock ? (unsigned)FX_STORE_CAN_RETAIN : 0U);
 }
 
 const fx_store_driver fx_store_driver_s3 = {
@@ -548,6 +586,7 @@ const fx_store_driver fx_store_driver_s3 = {
     .remove = s3_remove,
     .examine = fx_s3_examine,
     .abilities = s3_abilities,
+    .list_times = s3_list_times,
     .put_retained = s3_put_retained,
     .retain = s3_retain,
 };
