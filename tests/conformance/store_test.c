@@ -168,6 +168,24 @@ assert_list(fx_store *store, const char *prefix, const char *expected)
 }
 
 static void
+note_time(void *ctx, const char *key, fx_wall stored)
+{
+    collect(ctx, key, 0);
+    int64_t age_ns = fx_clock_wall().ns - stored.ns;
+    assert_true(age_ns > -INT64_C(60000000000) && age_ns < INT64_C(600000000000));
+}
+
+/* When each was stored, as far as the store tells. */
+static void
+assert_times(fx_store *store, const char *prefix, const char *expected)
+{
+    fx_err err = {0};
+    char seen[300] = "";
+    assert_int_equal(fx_store_list_times(store, prefix, never, note_time, seen, &err), FX_OK);
+    assert_string_equal(seen, fx_store_can(store, FX_STORE_TELLS_TIMES) ? expected : "");
+}
+
+static void
 check_list(fx_store *store)
 {
     fx_err err = {0};
@@ -183,6 +201,7 @@ check_list(fx_store *store)
     }
     assert_list(store, "", "p/a-b=1 p/a.c=1 p/a/1=1 p/a/2=1 p/ab=1 p/b=1 q=1 ");
     assert_list(store, "p/a/", "p/a/1=1 p/a/2=1 ");
+    assert_times(store, "p/a/", "p/a/1=0 p/a/2=0 ");
     assert_list(store, "p/a", "p/a-b=1 p/a.c=1 p/a/1=1 p/a/2=1 p/ab=1 ");
     assert_list(store, "none", "");
     assert_int_equal(fx_store_remove(store, "p/a/1", never, &err), FX_OK);

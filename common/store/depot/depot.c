@@ -427,9 +427,10 @@ visit_page(const Fortress__Depot__Page *page, char *after, const visitor *to, fx
             return bad_reply(after, err);
         }
         memcpy(after, entry->key, strlen(entry->key) + 1);
-        if (to->visit_time == NULL) {
+        if (to->visit != NULL) {
             to->visit(to->ctx, entry->key, entry->size_bytes);
         } else if (entry->stored_wall_ns != 0) {
+            FX_ASSERT(to->visit_time != NULL);
             to->visit_time(to->ctx, entry->key, (fx_wall){.ns = entry->stored_wall_ns});
         }
     }

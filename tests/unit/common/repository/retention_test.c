@@ -263,7 +263,7 @@ a_thousand_fakes_push_out_one_of_each_period(void **state)
     for (int i = 0; i < GOOD; i++) {
         add("a", "s", "2026-10-24T02:00:00Z");
         fx_snapshot *item = &items[item_count - 1];
-        item->stored.ns += i * 24 * hour_ns;
+        item->stored.ns += 24 * hour_ns * i;
         item->began = item->stored;
         item->ended = item->stored;
     }
