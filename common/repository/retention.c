@@ -327,6 +327,7 @@ add_words(words *to, const char *fmt, ...)
     FX_ASSERT(separator >= 0 && (size_t)separator < room);
     to->used += (size_t)separator;
     va_start(args, fmt);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start is above */
     int length = vsnprintf(to->text + to->used, room - (size_t)separator, fmt, args);
     va_end(args);
     FX_ASSERT(length >= 0 && (size_t)length < room - (size_t)separator);

@@ -14,8 +14,8 @@ read_shift(void)
     shift_s = text == NULL ? 0 : strtol(text, NULL, 10);
 }
 
-/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): as time.h has it */
 int
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): time.h's are reserved */
 clock_gettime(clockid_t clock, struct timespec *out_now)
 {
     int result = (int)syscall(SYS_clock_gettime, clock, out_now);
