@@ -4,22 +4,27 @@
 #include "agent/verbs/report.h"
 #include "agent/verbs/session.h"
 #include "agent/verbs/verb.h"
+#include "common/repository/sweep.h"
 
 static const fx_usage usage = {
     .text =
         "Usage: fortress-agent collect [--dry-run] [--wait TIME] [OPTION…]\n"
         "Removes packs that no snapshot needs, and writes anew those of which little is needed.\n"
-        "Backups may run meanwhile.\n"
+        "Backups may run meanwhile. With --erased, removes instead what is left of scopes that "
+        "were\n"
+        "erased: nobody with this key file can open it. Other copies of the key file can, until "
+        "then.\n"
         "\n"
         "  --dry-run            say what would go\n"
         "  --live-percent N     write packs anew of which fewer chunks are needed (default 50)\n"
         "  --wait TIME          for backups that are at work (default 0s): 90s, 10m, 2h\n"
         "  --revoke             then take their right to commit: such a backup fails\n"
         "  --take-over          from another collector that is known to be gone\n"
+        "  --erased             of scopes that were erased, all but the proof of it\n"
         "  --repo URL           or FORTRESS_REPO\n"
         "  --key-file FILE      the repository's key; or FORTRESS_KEY_FILE\n"
         "  --json               events as JSON, one a line\n",
-    .accepts = "dry-run live-percent wait revoke take-over ",
+    .accepts = "dry-run live-percent wait revoke take-over erased ",
 };
 
 enum { LIVE_PERCENT = 50 };
@@ -64,6 +69,47 @@ print_result(const fx_options *options, const fx_collect_report *result)
     (void)putchar('\n');
 }
 
+static fx_code
+sweep(const fx_options *options, fx_sweep_report *out_result, fx_err *err)
+{
+    FX_AUTO(fx_keyring) keyring = NULL;
+    if (options->key_file == NULL) {
+        return fx_fail(
+            err, FX_ERR_INVALID, "could not tell what was erased: name the key file (--key-file)");
+    }
+    if (fx_keyring_load(options->key_file, &keyring, err) != FX_OK) {
+        return err->code;
+    }
+    return fx_repository_sweep_erased(options->repo, keyring, options->dry_run, out_result, err);
+}
+
+static int
+run_sweep(const fx_options *options, fx_report *report)
+{
+    fx_err err = {0};
+    fx_sweep_report result = {0};
+    fx_json *summary = fx_json_object();
+    fx_code code = sweep(options, &result, &err);
+    fx_json_set_int(summary, "scope_count", (int64_t)result.scope_count);
+    fx_json_set_int(summary, "removed_snapshot_count", (int64_t)result.snapshot_count);
+    fx_json_set_int(summary, "removed_pack_count", (int64_t)result.pack_count);
+    fx_json_set_int(summary, "removed_other_count", (int64_t)result.other_count);
+    fx_json_set_int(summary, "removed_bytes", (int64_t)result.removed_bytes);
+    if (code == FX_OK && !options->is_json) {
+        char removed[FX_SIZE_TEXT_BYTES];
+        fx_size_format(result.removed_bytes, removed);
+        (void)printf(
+            "Of %llu erased scopes, %llu snapshots, %llu packs and %llu other objects %s, %s\n",
+            (unsigned long long)result.scope_count,
+            (unsigned long long)result.snapshot_count,
+            (unsigned long long)result.pack_count,
+            (unsigned long long)result.other_count,
+            options->dry_run ? "would go" : "removed",
+            removed);
+    }
+    return fx_report_end(report, &err, summary);
+}
+
 int
 fx_verb_collect(int argc, char **argv)
 {
@@ -76,6 +122,9 @@ fx_verb_collect(int argc, char **argv)
         return status;
     }
     fx_report_init(&report, options.is_json);
+    if (options.erased) {
+        return run_sweep(&options, &report);
+    }
     fx_json *summary = fx_json_object();
     fx_code code = collect(&options, &result, &err);
     fx_json_set_int(summary, "pack_count", (int64_t)result.pack_count);

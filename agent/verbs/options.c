@@ -49,6 +49,7 @@ enum option_id {
     OPTION_KIND,
     OPTION_REASON,
     OPTION_CLAIM_WINDOW,
+    OPTION_ERASED,
 };
 
 static const struct option known[] = {
@@ -95,6 +96,7 @@ static const struct option known[] = {
     {"kind", required_argument, NULL, OPTION_KIND},
     {"reason", required_argument, NULL, OPTION_REASON},
     {"claim-window", required_argument, NULL, OPTION_CLAIM_WINDOW},
+    {"erased", no_argument, NULL, OPTION_ERASED},
     {NULL, 0, NULL, 0},
 };
 
@@ -174,6 +176,7 @@ flag_of(enum option_id id, fx_options *options)
         {OPTION_DRY_RUN, &options->dry_run},
         {OPTION_REVOKE, &options->revoke},
         {OPTION_TAKE_OVER, &options->take_over},
+        {OPTION_ERASED, &options->erased},
     };
     for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
         if (places[index].id == id) {

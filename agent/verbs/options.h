@@ -45,6 +45,7 @@ typedef struct fx_options {
     bool dry_run;
     bool revoke;
     bool take_over;
+    bool erased;
 } fx_options;
 
 typedef struct fx_usage {

@@ -377,6 +377,38 @@ fx_erasure_count_done(fx_store *store, const fx_scope_id *scope, size_t *out_cou
     }
 }
 
+static bool
+proves(const fx_erasure *erasure, const fx_keyring_scope *scope)
+{
+    const fx_key_version *newest = &scope->versions[scope->version_count - 1];
+    return erasure->is_done && erasure->key_version == newest->number &&
+           memcmp(&erasure->scope, &scope->id, sizeof scope->id) == 0 &&
+           memcmp(erasure->verify_key, newest->verify_key, sizeof erasure->verify_key) == 0;
+}
+
+fx_code
+fx_erasure_is_proven(fx_store *store, const fx_keyring_scope *scope, bool *out_proven, fx_err *err)
+{
+    FX_ASSERT(scope->version_count > 0);
+    for (uint32_t serial = 1;; serial++) {
+        char store_key[NAME_BYTES];
+        FX_AUTO(fx_erasure) erasure = NULL;
+        fx_err one = {0};
+        make_name(&scope->id, serial, store_key);
+        fx_code code = load(store, store_key, &erasure, &one);
+        if (code != FX_OK && code != FX_ERR_NOT_FOUND && code != FX_ERR_DAMAGED &&
+            code != FX_ERR_UNSUPPORTED) {
+            *err = one;
+            return code;
+        }
+        bool is_proven = erasure != NULL && proves(erasure, scope);
+        if (is_proven || code == FX_ERR_NOT_FOUND) {
+            *out_proven = is_proven;
+            return FX_OK;
+        }
+    }
+}
+
 fx_code
 fx_erasure_verify(fx_store *store, const char *store_key, const fx_repository_key *key, fx_err *err)
 {

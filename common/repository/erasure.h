@@ -64,6 +64,11 @@ FX_MUST_USE fx_code fx_erasure_put(
 FX_MUST_USE fx_code
 fx_erasure_count_done(fx_store *store, const fx_scope_id *scope, size_t *out_count, fx_err *err);
 
+/* Is there a record of a finished erasure, signed with the newest key that the keyring has of the
+ * scope? Who cannot sign so may put records, but proves nothing. errors: the store's */
+FX_MUST_USE fx_code
+fx_erasure_is_proven(fx_store *store, const fx_keyring_scope *scope, bool *out_proven, fx_err *err);
+
 /* Is the object whole, and where `key` has the scope, signed with its key? errors: DAMAGED,
  * UNSUPPORTED, the store's */
 FX_MUST_USE fx_code fx_erasure_verify(

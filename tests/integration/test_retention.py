@@ -145,9 +145,48 @@ def check_holds_and_tags(folder):
     agent("forget", first, *keyless)
 
 
+def check_erased(folder):
+    """What is left of an erased scope goes; all else restores, and a hold stops it."""
+    repository = Repository(folder)
+    stays = repository.backup("stays")
+    agent("scope", "create", "tenant", *repository.words)
+    held = repository.backup("goes 1", "--scope", "tenant")
+    repository.backup("goes 2", "--scope", "tenant")
+    agent("collect", "--erased", *repository.words, status=6)
+    agent("hold", "add", held, "--kind", "legal", "--reason", "case 18", *repository.words[:2])
+    before = {each: set(os.listdir(f"{folder}/repo/{each}")) for each in ("indexes", "snapshots")}
+    agent("scope", "erase", "tenant", "--yes", *repository.words)
+    assert "case 18" in agent("collect", "--erased", *repository.words, status=13).err
+    assert before == {each: set(os.listdir(f"{folder}/repo/{each}")) for each in before}
+    agent("hold", "release", held, "--reason", "closed", *repository.words[:2])
+    would = events("collect", "--erased", "--dry-run", *repository.words, name="summary")[0]
+    done = events("collect", "--erased", *repository.words, name="summary")[0]
+    for each in ("removed_snapshot_count", "removed_pack_count", "removed_bytes", "scope_count"):
+        assert would[each] == done[each] > 0, (would, done)
+    assert set(repository.listed()) == {stays}
+    assert repository.restored(stays) == "stays"
+    agent("collect", *repository.words)
+    agent("verify", "--read-data", *repository.words)
+    again = events("collect", "--erased", *repository.words, name="summary")[0]
+    assert again["removed_bytes"] == 0, again
+    assert os.listdir(f"{folder}/repo/erasures"), "the proof stays"
+
+    # A record that says so of a scope that is there proves nothing.
+    other = Repository(f"{folder}-other")
+    mine = other.backup("mine")
+    scope = os.listdir(f"{folder}-other/repo/keys")[0]
+    erased = os.listdir(f"{folder}/repo/erasures")[0]
+    os.makedirs(f"{folder}-other/repo/erasures")
+    os.rename(f"{folder}/repo/erasures/{erased}", f"{folder}-other/repo/erasures/{scope}")
+    agent("collect", "--erased", *other.words, status=6)
+    agent("collect", "--erased", *repository.words, status=6)
+    assert other.restored(mine) == "mine"
+
+
 def main():
     with support.scratch() as folder:
         check_holds_and_tags(f"{folder}/holds")
+        check_erased(f"{folder}/erased")
         check_attack(f"{folder}/attack")
 
 
