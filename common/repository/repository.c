@@ -539,13 +539,22 @@ read_snapshot(
     return FX_OK;
 }
 
+/* What it claims, but not after the store got it: one that claims to be of the year 2100 is not the
+ * latest for ever. */
+static int64_t
+believed_ns(const fx_snapshot *snapshot)
+{
+    bool is_later = snapshot->stored.ns != 0 && snapshot->began.ns > snapshot->stored.ns;
+    return is_later ? snapshot->stored.ns : snapshot->began.ns;
+}
+
 static int
 by_began(const void *left, const void *right)
 {
     const fx_snapshot *one = left;
     const fx_snapshot *two = right;
-    if (one->began.ns != two->began.ns) {
-        return one->began.ns < two->began.ns ? -1 : 1;
+    if (believed_ns(one) != believed_ns(two)) {
+        return believed_ns(one) < believed_ns(two) ? -1 : 1;
     }
     return strcmp(one->id, two->id);
 }
@@ -683,7 +692,7 @@ matches(
     bool latest = strcmp(which, "latest") == 0;
     return (source == NULL || strcmp(snapshot->source, source) == 0) &&
            (host == NULL || strcmp(snapshot->host.text, host) == 0) &&
-           (before.ns == 0 || snapshot->began.ns <= before.ns) &&
+           (before.ns == 0 || believed_ns(snapshot) <= before.ns) &&
            (latest || strncmp(snapshot->id, which, strlen(which)) == 0);
 }
 

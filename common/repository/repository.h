@@ -96,7 +96,7 @@ typedef struct fx_snapshot {
 } fx_snapshot;
 
 typedef struct fx_snapshot_list {
-    fx_snapshot *items; /* oldest first, by `began` */
+    fx_snapshot *items; /* oldest first, by `began`, but at most `stored` */
     size_t count;
 } fx_snapshot_list;
 void fx_snapshot_list_free(fx_snapshot_list *list);

@@ -81,6 +81,11 @@ def check_attack(folder):
         fakes.append(repository.backup(f"future {number}", shift_s=(number + 1) * DAY))
         fakes.append(repository.backup(f"past {number}", shift_s=-(number + 1) * DAY - 600))
         fakes.append(repository.backup(f"now {number}"))
+    honest = repository.backup("honest again")
+    agent("restore", "latest", "--target", f"{folder}/latest", "--path", repository.data,
+          *repository.words)
+    with open(f"{folder}/latest/file", encoding="ascii") as file:
+        assert file.read() == "honest again", honest
     after = repository.forget(*policy, "--dry-run")
     claims = {each["claim"] for each in after.values()}
     assert claims == {"believed", "later", "earlier"}, claims

@@ -14,6 +14,7 @@
 #include "common/keyring/manage.h"
 #include "common/repository/object.h"
 #include "common/repository/scopes.h"
+#include "common/repository/sweep.h"
 #include "common/store/fault/fault.h"
 
 enum { URL_BYTES = 128 };
@@ -407,11 +408,92 @@ an_erasure_that_was_interrupted_goes_on(void **state)
     }
 }
 
+static void
+erase_two(const char *url, const char *path)
+{
+    fx_err err = {0};
+    FX_AUTO(fx_keyring) edited = NULL;
+    FX_AUTO(fx_opener) opener = fx_opener_new();
+    FX_AUTO(fx_erasure) erasure = NULL;
+    fx_keyring_edit edit;
+    assert_int_equal(fx_keyring_edit_begin(path, &edit, &edited, &err), FX_OK);
+    const fx_erase_request request = {
+        .url = url, .edit = &edit, .keyring = edited, .opener = opener, .scope = "two"};
+    assert_int_equal(fx_repository_erase_scope(&request, &erasure, &err), FX_OK);
+    fx_keyring_edit_end(&edit);
+}
+
+/* The power goes at each removal: the other scope's objects stay, and the next run ends it. */
+static void
+a_sweep_that_is_cut_off_anywhere_takes_nothing_else(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char path[URL_BYTES];
+    fx_sweep_report report = {0};
+    new_url(url);
+    (void)snprintf(path, sizeof path, "%s/ring%d", folder, serial++);
+    FX_AUTO(fx_keyring) keyring = make_keyring();
+    FX_AUTO(fx_repository_key) key = open_key(keyring);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(fx_keyring_create(path, keyring, &err), FX_OK);
+    put(url, key, "a", "of one");
+    assert_int_equal(fx_repository_key_select(key, "two", &err), FX_OK);
+    put(url, key, "b", "of two");
+    put(url, key, "c", "of two, too");
+    put(url, key, "d", "of two as well");
+    assert_int_equal(
+        fx_repository_sweep_erased(url, keyring, false, &report, &err), FX_ERR_NOT_FOUND);
+    erase_two(url, path);
+    FX_AUTO(fx_keyring) left = NULL;
+    assert_int_equal(fx_keyring_load(path, &left, &err), FX_OK);
+    for (int cut = 1; cut <= 4; cut++) {
+        char cut_url[URL_BYTES + 32];
+        (void)snprintf(cut_url, sizeof cut_url, "fault:lose:2:%s", url); /* one goes each time */
+        fx_code code = fx_repository_sweep_erased(cut_url, left, false, &report, &err);
+        assert_int_equal(code, cut <= 2 ? FX_ERR_UNREACHABLE : FX_OK);
+        assert_int_equal(get(url, key, "a", &err), FX_OK);
+    }
+    assert_int_equal(report.scope_count, 1);
+    assert_int_equal(report.other_count, 0);
+    assert_int_equal(get(url, key, "b", &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(get(url, key, "d", &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(get(url, key, "a", &err), FX_OK);
+}
+
+/* Who has not the scope's newest private key can put records that say so; they prove nothing. */
+static void
+a_forged_erasure_sweeps_nothing(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char path[URL_BYTES];
+    fx_sweep_report report = {0};
+    new_url(url);
+    (void)snprintf(path, sizeof path, "%s/ring%d", folder, serial++);
+    FX_AUTO(fx_keyring) keyring = make_keyring();
+    FX_AUTO(fx_repository_key) key = open_key(keyring);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(fx_keyring_create(path, keyring, &err), FX_OK);
+    assert_int_equal(fx_repository_key_select(key, "two", &err), FX_OK);
+    put(url, key, "b", "of two");
+    erase_two(url, path);
+    FX_AUTO(fx_keyring) left = NULL;
+    assert_int_equal(fx_keyring_load(path, &left, &err), FX_OK);
+    left->scopes[1].versions[0].verify_key[0] ^= 1; /* as if another had signed */
+    assert_int_equal(fx_repository_sweep_erased(url, left, false, &report, &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(get(url, key, "b", &err), FX_OK);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_reads_its_scopes_and_no_other),
+        cmocka_unit_test(a_sweep_that_is_cut_off_anywhere_takes_nothing_else),
+        cmocka_unit_test(a_forged_erasure_sweeps_nothing),
         cmocka_unit_test(a_scope_that_the_repository_lacks_is_not_written_to),
         cmocka_unit_test(a_writer_knows_what_it_stored_and_reads_nothing),
         cmocka_unit_test(an_object_of_a_key_that_nobody_has_is_damaged),
