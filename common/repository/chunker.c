@@ -7,7 +7,15 @@
  * bytes. 22 bits up to the usual length and 18 after it: cuts at 1.2 MiB on average, few chunks
  * near the limits.
  */
-enum { WINDOW_BYTES = 64, USUAL_BYTES = 1024 * 1024, BITS_BEFORE = 22, BITS_AFTER = 18 };
+enum { WINDOW_BYTES = 64 };
+
+static const fx_chunk_limits usual_limits = {
+    .min_bytes = FX_CHUNK_MIN_BYTES,
+    .usual_bytes = 1024 * 1024,
+    .max_bytes = FX_CHUNK_MAX_BYTES,
+    .bits_before = 22,
+    .bits_after = 18,
+};
 
 #define HIGH_BITS(count) (~UINT64_C(0) << (64 - (count)))
 
@@ -27,14 +35,22 @@ next_number(uint64_t *state)
 }
 
 void
-fx_chunker_init(fx_chunker *chunker)
+fx_chunker_init_with(fx_chunker *chunker, const fx_chunk_limits *limits)
 {
-    FX_ASSERT(chunker != NULL);
+    FX_ASSERT(limits->min_bytes > WINDOW_BYTES && limits->min_bytes <= limits->usual_bytes);
+    FX_ASSERT(limits->usual_bytes <= limits->max_bytes);
+    chunker->limits = *limits;
     uint64_t state = gear_seed;
     for (size_t index = 0; index < 256; index++) {
         chunker->gear[index] = next_number(&state);
     }
     fx_chunker_reset(chunker);
+}
+
+void
+fx_chunker_init(fx_chunker *chunker)
+{
+    fx_chunker_init_with(chunker, &usual_limits);
 }
 
 void
@@ -60,34 +76,36 @@ scan(fx_chunker *chunker, const unsigned char *data, size_t at, size_t end, uint
     return at;
 }
 
-/* The end of the stretch that follows `length_bytes`, and the mask that decides in it. */
+/* The end of the stretch that follows what there is, and the mask that decides in it. */
 static size_t
-stretch_end(size_t length_bytes, uint64_t *out_mask)
+stretch_end(const fx_chunker *chunker, uint64_t *out_mask)
 {
-    if (length_bytes < FX_CHUNK_MIN_BYTES) {
+    const fx_chunk_limits *limits = &chunker->limits;
+    if (chunker->length_bytes < limits->min_bytes) {
         *out_mask = 0;
-        return FX_CHUNK_MIN_BYTES;
+        return limits->min_bytes;
     }
-    if (length_bytes < USUAL_BYTES) {
-        *out_mask = HIGH_BITS(BITS_BEFORE);
-        return USUAL_BYTES;
+    if (chunker->length_bytes < limits->usual_bytes) {
+        *out_mask = HIGH_BITS(limits->bits_before);
+        return limits->usual_bytes;
     }
-    *out_mask = HIGH_BITS(BITS_AFTER);
-    return FX_CHUNK_MAX_BYTES;
+    *out_mask = HIGH_BITS(limits->bits_after);
+    return limits->max_bytes;
 }
 
 /* Bytes before the shortest length only warm the hash up, and only the last 64 of them matter. */
 static size_t
 skip_to_minimum(fx_chunker *chunker, const unsigned char *data, size_t at, size_t end)
 {
-    size_t blind_bytes = FX_CHUNK_MIN_BYTES - WINDOW_BYTES;
+    size_t min_bytes = chunker->limits.min_bytes;
+    size_t blind_bytes = min_bytes - WINDOW_BYTES;
     if (chunker->length_bytes < blind_bytes) {
         size_t left_bytes = blind_bytes - chunker->length_bytes;
         size_t step_bytes = end - at < left_bytes ? end - at : left_bytes;
         chunker->length_bytes += step_bytes;
         at += step_bytes;
     }
-    while (at < end && chunker->length_bytes < FX_CHUNK_MIN_BYTES) {
+    while (at < end && chunker->length_bytes < min_bytes) {
         chunker->hash = (chunker->hash << 1) + chunker->gear[data[at]];
         chunker->length_bytes++;
         at++;
@@ -98,19 +116,20 @@ skip_to_minimum(fx_chunker *chunker, const unsigned char *data, size_t at, size_
 size_t
 fx_chunker_take(fx_chunker *chunker, fx_bytes bytes, bool *out_is_end)
 {
-    FX_ASSERT(chunker->length_bytes < FX_CHUNK_MAX_BYTES);
+    size_t max_bytes = chunker->limits.max_bytes;
+    FX_ASSERT(chunker->length_bytes < max_bytes);
     const unsigned char *data = bytes.data;
     size_t at = skip_to_minimum(chunker, data, 0, bytes.size_bytes);
     *out_is_end = false;
     while (at < bytes.size_bytes) {
         uint64_t mask = 0;
-        size_t room_bytes = stretch_end(chunker->length_bytes, &mask) - chunker->length_bytes;
+        size_t room_bytes = stretch_end(chunker, &mask) - chunker->length_bytes;
         size_t left_bytes = bytes.size_bytes - at;
         size_t end = at + (left_bytes < room_bytes ? left_bytes : room_bytes);
         size_t next = scan(chunker, data, at, end, mask);
         chunker->length_bytes += next - at;
         at = next;
-        if ((chunker->hash & mask) == 0 || chunker->length_bytes == FX_CHUNK_MAX_BYTES) {
+        if ((chunker->hash & mask) == 0 || chunker->length_bytes == max_bytes) {
             *out_is_end = true;
             fx_chunker_reset(chunker);
             break;
