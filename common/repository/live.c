@@ -54,11 +54,13 @@ add_chunk(fx_live *live, const fx_chunk_id *id)
     fx_index_cursor cursor = {0};
     fx_index_entry entry;
     bool was_live = false;
+    bool is_known = false;
     while (fx_index_next(live->repository->index, id, &cursor, &entry)) {
         if (entry.pack >= live->pack_count ||
             entry.blob >= live->first[entry.pack + 1] - live->first[entry.pack]) {
             continue;
         }
+        is_known = true;
         if (fx_live_has(live, entry.pack, entry.blob)) {
             was_live = true;
             continue;
@@ -68,6 +70,7 @@ add_chunk(fx_live *live, const fx_chunk_id *id)
         live->counts[entry.pack]++;
         live->live_count++;
     }
+    live->unknown_count += is_known ? 0 : 1;
     return was_live;
 }
 

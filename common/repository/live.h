@@ -10,6 +10,7 @@ typedef struct fx_live {
     uint8_t *bits;
     uint32_t *counts; /* live places of each pack */
     uint64_t live_count;
+    uint64_t unknown_count; /* of needed chunks that have no place */
 } fx_live;
 
 /* All that the index knows; again after it has learned more: what was live stays so. */
