@@ -52,7 +52,7 @@ copy_missing(
     fx_copy_result *result,
     fx_err *err)
 {
-    const fx_stored **items = calloc(list->count + 1, sizeof *items);
+    const fx_stored **items = calloc(list->count + 1, sizeof(const fx_stored *));
     FX_ASSERT(items != NULL);
     size_t count = 0;
     uint64_t all_bytes = 0;
@@ -557,23 +557,27 @@ check_streams(replication *work, fx_err *err)
 /* ---- all
  * ------------------------------------------------------------------------------------------ */
 
+/* It has arrived: the announcement is not needed any more. */
+static void
+remove_announcement(const replication *work, const candidate *one)
+{
+    fx_chunk_id id;
+    fx_err ignored = {0};
+    if (fx_hex_decode(one->header.id, id.bytes, sizeof id.bytes, &ignored) == FX_OK) {
+        fx_ignore(fx_arriving_remove(work->to, &id, &ignored), "a collector removes it later");
+    }
+}
+
 static fx_code
 put_snapshots(replication *work, fx_err *err)
 {
     for (size_t i = 0; i < work->candidate_count; i++) {
         const candidate *one = &work->candidates[i];
-        fx_chunk_id id;
-        char store_key[FX_KEY_TEXT_BYTES];
         if (!work->options->dry_run) {
             if (put_snapshot(work, "snapshots", one, err) != FX_OK) {
                 return err->code;
             }
-            (void)snprintf(store_key, sizeof store_key, "snapshots/%s", one->header.id);
-            fx_err ignored = {0};
-            if (id_of(store_key, &id)) {
-                fx_ignore(
-                    fx_arriving_remove(work->to, &id, &ignored), "a collector removes it later");
-            }
+            remove_announcement(work, one);
         }
         work->report->snapshot_count++;
         work->copied.copied_count++;
@@ -621,8 +625,10 @@ copy_snapshots(replication *work, fx_err *err)
     if (work->is_held && work->candidate_count > 0) {
         return explain_held(work, err);
     }
-    if (copy_indexes(work, err) != FX_OK || copy_prefix(work, "verified/", err) != FX_OK ||
-        (!work->options->dry_run && check_lease(work, err) != FX_OK)) {
+    bool is_dry = work->options->dry_run;
+    if ((!is_dry && check_lease(work, err) != FX_OK) || copy_indexes(work, err) != FX_OK ||
+        copy_prefix(work, "verified/", err) != FX_OK ||
+        (!is_dry && check_lease(work, err) != FX_OK)) {
         return err->code;
     }
     return put_snapshots(work, err);

@@ -203,6 +203,7 @@ static const kind kinds[] = {
     {"settled/", "FXSETTLE", 0},
     {"revocations/", "FXREVOKE", 0},
     {"forgotten/", "FXFORGOT", 0},
+    {"holds/", "FXHOLD01", 0},
     {"packs/", NULL, FX_OBJECT_PACK},
     {"indexes/", NULL, FX_OBJECT_INDEX},
     {"snapshots/", NULL, FX_OBJECT_SNAPSHOT},
