@@ -142,8 +142,8 @@ def limit(tiers):
 def retention(tiers):
     """A tier forgets for itself; it does not come back."""
     oldest = agent("snapshots", "--json", "--repo", tiers.tier[1], *tiers.key).out
-    kept = [each["id"] for each in events(oldest) if each["event"] == "snapshot"][-2:]
-    agent("forget", "--keep-last", "2", "--repo", tiers.tier[1], *tiers.key)
+    kept = [each["id"] for each in events(oldest) if each["event"] == "snapshot"][-1:]
+    agent("forget", "--keep-last", "1", "--repo", tiers.tier[1], *tiers.key)
     agent("collect", "--repo", tiers.tier[1], *tiers.key)
     tiers.replicate(0, 1)
     assert tiers.listed(1) == set(kept)
