@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "coordinator/run/run.h"
+#include "coordinator/ticket/ticket.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -16,6 +17,7 @@ print_help(FILE *out)
         "regions, and moves services when their region is lost.\n"
         "\n"
         "  run --config FILE   run until SIGTERM or SIGINT; logs to standard error\n"
+        "  ticket make|sign    permit a depot to remove objects (docs/reference/depot.md)\n"
         "  --help              this text\n"
         "  --version           the version of this program\n"
         "\n"
@@ -56,6 +58,9 @@ main(int argc, char **argv)
     }
     if (argc == 4 && strcmp(argv[1], "run") == 0 && strcmp(argv[2], "--config") == 0) {
         return run(argv[3]);
+    }
+    if (argc >= 2 && strcmp(argv[1], "ticket") == 0) {
+        return fx_ticket_verb(argc - 1, argv + 1);
     }
     print_help(stderr);
     return EXIT_USAGE;
