@@ -4,7 +4,12 @@
 #include "agent/depot/store.h"
 #include "common/base/clock.h"
 
-enum { LIST_MAX_MS = 50000, PAGE_BYTES = FX_DEPOT_PART_MAX_BYTES, ENTRY_BYTES = 36 };
+enum {
+    LIST_MAX_MS = 50000,
+    PAGE_BYTES = FX_DEPOT_PART_MAX_BYTES,
+    ENTRY_BYTES = 36,
+    SHOWN_BYTES = 80
+};
 
 static const fx_mono never = {.ns = INT64_MAX};
 
@@ -102,10 +107,11 @@ get(answer *a, fx_err *err)
 static fx_code
 stat_object(answer *a, fx_err *err)
 {
-    fx_store *store = fx_shelf_store(a->asker.room->shelf);
+    fx_name ignored;
     set_body(a, FORTRESS__DEPOT__REPLY__BODY_SIZE);
     fortress__depot__size__init(&a->body.size);
-    return fx_store_stat(store, a->request->stat->key, never, &a->body.size.size_bytes, err);
+    return fx_shelf_owner(
+        a->asker.room->shelf, a->request->stat->key, &ignored, &a->body.size.size_bytes, err);
 }
 
 static bool
@@ -328,6 +334,19 @@ fx_depot_refusal(const fx_err *reason, fx_buf *reply)
     FX_ASSERT(code == FX_OK); /* a code and a short text always fit */
 }
 
+/* Where the objects lie here is nobody else's business: "FOLDER/KEY" becomes "KEY". */
+static void
+hide_folder(const char *folder, fx_err *err)
+{
+    char shown[SHOWN_BYTES + 1]; /* as much of it as messages show */
+    (void)snprintf(shown, sizeof shown, "%.*s", SHOWN_BYTES, folder);
+    size_t length = strlen(shown);
+    char *found = strstr(err->message, shown);
+    if (found != NULL && found[length] == '/') {
+        memmove(found, found + length + 1, strlen(found + length + 1) + 1);
+    }
+}
+
 static void
 log_refusal(fx_depot *depot, const fx_name *host, const fx_err *err)
 {
@@ -362,6 +381,9 @@ fx_depot_answer(fx_depot *depot, const fx_name *host, fx_bytes request, fx_buf *
     }
     if (code != FX_OK) {
         log_refusal(depot, host, &err);
+        if (a.asker.room != NULL) {
+            hide_folder(fx_shelf_path(a.asker.room->shelf), &err);
+        }
         fx_depot_refusal(&err, reply);
     }
     fx_buf_free(&a.content);

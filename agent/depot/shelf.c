@@ -149,6 +149,12 @@ fx_shelf_free(fx_shelf *shelf)
     free(shelf);
 }
 
+const char *
+fx_shelf_path(const fx_shelf *shelf)
+{
+    return shelf->place.root;
+}
+
 fx_store *
 fx_shelf_store(const fx_shelf *shelf)
 {
@@ -208,10 +214,15 @@ fx_shelf_owner(
         }
         return code;
     }
-    *out_owner = read_owner(fd);
-    *out_size_bytes = (uint64_t)info.st_size;
+    fx_code code = FX_OK;
+    if (S_ISREG(info.st_mode)) {
+        *out_owner = read_owner(fd);
+        *out_size_bytes = (uint64_t)info.st_size;
+    } else {
+        code = fx_fail(err, FX_ERR_NOT_FOUND, "could not look at \"%.100s\": no object", key);
+    }
     (void)close(fd);
-    return FX_OK;
+    return code;
 }
 
 typedef struct counting {

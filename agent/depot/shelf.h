@@ -21,7 +21,9 @@ FX_MUST_USE fx_code fx_shelf_open(const char *path, fx_shelf **out_shelf, fx_err
 void fx_shelf_free(fx_shelf *shelf);
 FX_DEFINE_AUTO(fx_shelf);
 
-/* For what needs no owner: get, stat and remove. */
+const char *fx_shelf_path(const fx_shelf *shelf);
+
+/* For what needs no owner: get and remove. */
 fx_store *fx_shelf_store(const fx_shelf *shelf);
 
 uint64_t fx_shelf_free_bytes(const fx_shelf *shelf);

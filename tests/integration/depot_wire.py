@@ -80,7 +80,7 @@ class Reply:
 class Enemy:
     """A connection with a certificate."""
 
-    def __init__(self, port, certificate, key, ca=None):
+    def __init__(self, port, certificate, key):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
