@@ -30,7 +30,8 @@ check_time(const fx_depot_claim *claim, fx_wall now)
     if (claim->expires.ns <= now.ns) {
         return FX_DEPOT_EXPIRED;
     }
-    if (claim->expires.ns - claim->issued.ns > FX_DEPOT_TICKET_MAX_HOURS * 60 * minute_ns) {
+    if (claim->expires.ns - claim->issued.ns >
+        (int64_t)FX_DEPOT_TICKET_MAX_HOURS * 60 * minute_ns) {
         return FX_DEPOT_TOO_LONG;
     }
     return FX_DEPOT_MAY_REMOVE;

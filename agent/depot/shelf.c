@@ -291,7 +291,7 @@ digest_of_name(const char *key, unsigned char out_digest[FX_SHA256_BYTES])
     fx_err ignored = {0};
     const char *slash = strrchr(key, '/');
     const char *name = slash == NULL ? key : slash + 1;
-    return strlen(name) == 2 * FX_SHA256_BYTES &&
+    return strlen(name) == (size_t)2 * FX_SHA256_BYTES &&
            fx_hex_decode(name, out_digest, FX_SHA256_BYTES, &ignored) == FX_OK;
 }
 

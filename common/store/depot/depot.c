@@ -645,7 +645,8 @@ depot_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *e
     if (describe(state, deadline, &reply, err) != FX_OK) {
         return err->code;
     }
-    const Fortress__Depot__Description *found = reply->description;
+    const Fortress__Depot__Description *found = reply == NULL ? NULL : reply->description;
+    FX_ASSERT(found != NULL); /* of the kind that describe() has checked */
     const uint64_t mib = UINT64_C(1024) * 1024;
     to->versioning = FX_STORE_NO;
     to->object_lock = FX_STORE_NO;

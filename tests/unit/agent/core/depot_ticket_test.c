@@ -105,7 +105,7 @@ it_has_its_time(void **state)
     claim.expires.ns++;
     assert_int_equal(fx_depot_ticket_check(&claim, &scene), FX_DEPOT_NOT_YET);
     claim.issued.ns = scene.now.ns;
-    claim.expires.ns = scene.now.ns + FX_DEPOT_TICKET_MAX_HOURS * 60 * minute_ns;
+    claim.expires.ns = scene.now.ns + (int64_t)FX_DEPOT_TICKET_MAX_HOURS * 60 * minute_ns;
     assert_int_equal(fx_depot_ticket_check(&claim, &scene), FX_DEPOT_MAY_REMOVE);
     claim.expires.ns++;
     assert_int_equal(fx_depot_ticket_check(&claim, &scene), FX_DEPOT_TOO_LONG);
