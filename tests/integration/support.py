@@ -77,6 +77,19 @@ def run(*words, status=0, timeout=120, **options):
     return done
 
 
+def agent(*words, **options):
+    return run(AGENT, *words, **options)
+
+
+def flip(path, at, mask):
+    """Exchanges bits of one byte."""
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ mask]))
+
+
 def wait_until(what, condition, timeout=20.0, pause=0.05):
     """Waits for a condition with a deadline; gives what it returned."""
     deadline = time.monotonic() + timeout

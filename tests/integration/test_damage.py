@@ -5,12 +5,9 @@ import os
 import shutil
 
 import support
+from support import agent, flip
 
 PLACES = 40
-
-
-def agent(*words, status=0):
-    return support.run(support.AGENT, *words, status=status)
 
 
 def same(left, right):
@@ -34,14 +31,6 @@ def stored_files(url):
                 files.append(path)
     assert files
     return files
-
-
-def flip(path, at, mask):
-    with open(path, "r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ mask]))
 
 
 def check(folder, words, rng, path):

@@ -21,12 +21,7 @@ def packs_of(repository):
 
 def flip(path):
     os.chmod(path, 0o640)
-    middle = os.path.getsize(path) // 2  # a pack of lists is small
-    with open(path, "r+b") as file:
-        file.seek(middle)
-        byte = file.read(1)
-        file.seek(middle)
-        file.write(bytes([byte[0] ^ 4]))
+    support.flip(path, os.path.getsize(path) // 2, 4)  # a pack of lists is small
 
 
 def test_parts_make_up_the_whole(repository):
