@@ -1,6 +1,7 @@
 """What the C program saved, the independent reader in Python restores, from docs/format.md alone."""
 
 import ast
+import json
 import os
 import shutil
 import stat
@@ -125,6 +126,11 @@ def test_keys(folder):
     agent("key", "add", "words", "--passphrase", *other, env=environment)
     agent("key", "remove", "file", *other, env=environment)
     read("latest", back, folder, "--passphrase-file", f"{folder}/passphrase", key=f"{folder}/other")
+    expect_same(data, back)
+    made = agent("key", "identity", "--out", f"{folder}/identity", "--json")
+    public = json.loads(made.out.splitlines()[-1])["public_key"]
+    agent("key", "add", "vault", "--x25519", public, *other, env=environment)
+    read("latest", back, folder, "--identity", f"{folder}/identity", key=f"{folder}/other")
     expect_same(data, back)
     refused = read("latest", back, folder, key=f"{folder}/other", status=1)
     assert "nothing in it can be opened" in refused.err and not os.path.exists(back), refused.err
