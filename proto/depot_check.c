@@ -174,8 +174,9 @@ clean(char *text)
             text[i] = '\0';
             return;
         }
-        bool is_control = (unsigned char)text[i] < ' ' || text[i] == 0x7f;
-        text[i] = is_control ? '?' : text[i];
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7f) {
+            text[i] = '?';
+        }
     }
 }
 

@@ -11,7 +11,7 @@ enum { WINDOW_BYTES = 64 };
 
 static const fx_chunk_limits usual_limits = {
     .min_bytes = FX_CHUNK_MIN_BYTES,
-    .usual_bytes = 1024 * 1024,
+    .usual_bytes = (size_t)1024 * 1024,
     .max_bytes = FX_CHUNK_MAX_BYTES,
     .bits_before = 22,
     .bits_after = 18,

@@ -21,8 +21,8 @@ FX_DEFINE_AUTO(fx_kept_writer);
 /* What does not fit, or cannot be written, makes the finish fail. thread: any */
 void fx_kept_writer_add(fx_kept_writer *writer, const fx_chunk_id *id, fx_bytes content);
 
-/* Puts it in place of an older one; after a failure that one stays, which is as true. errors: LIMIT,
- * of the file */
+/* Puts it in place of an older one; after a failure that one stays, which is as true. errors:
+ * LIMIT, of the file */
 FX_MUST_USE fx_code fx_kept_writer_finish(
     fx_kept_writer *writer, const char *path, const fx_chunk_id *root, fx_wall began, fx_err *err);
 

@@ -200,7 +200,7 @@ read_copy(
             "could not read \"%s\": its directory is not the index's",
             store_key);
     }
-    fx_bytes stored;
+    fx_bytes stored = {0};
     size_t before_bytes = out_content->size_bytes;
     if (stored_bytes_of(repository, entry->pack, blob, &stored, err) != FX_OK ||
         fx_object_open_blob(object, repository->zip, entry->blob, stored, out_content, err) !=

@@ -28,9 +28,10 @@ enum {
     HOLE_BYTES = 64 * 1024, /* windows of zeros are holes */
     /* Directory entry and tag in the pack, id in an index object. */
     CHUNK_COST_BYTES = 44 + 16 + 32,
-    KIB = 1024,
-    MIB = 1024 * 1024,
 };
+
+#define KIB ((size_t)1024)
+#define MIB ((size_t)1024 * 1024)
 
 typedef struct way {
     const char *name;
@@ -180,6 +181,7 @@ cut_file(const char *path, const struct stat *info, int kind, struct FTW *place)
 static void
 cut_tree(const char *path)
 {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
     if (nftw(path, cut_file, OPEN_MAX_FOLDERS, FTW_PHYS) != 0) {
         fail("walk", path);
     }
@@ -226,7 +228,7 @@ main(int argc, char **argv)
         fail("understand: chunking OLD NEW, not", argc > 1 ? argv[1] : "");
     }
     zip = fx_zip_new();
-    fx_buf_init(&packed, 2 * FX_CHUNK_MAX_BYTES);
+    fx_buf_init(&packed, (size_t)2 * FX_CHUNK_MAX_BYTES);
     (void)printf("| chunks | unique | KiB each | unique MiB | ratio | stored MiB | second adds MiB "
                  "| cut GB/s "
                  "|\n|---|---|---|---|---|---|---|---|\n");
