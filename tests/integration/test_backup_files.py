@@ -226,12 +226,14 @@ def test_unreadable_file(folder):
     words += ["--path", f"{home}/data"]
     support.run(*user, "restore", "latest", "--target", f"{home}/back", *words, cwd="/")
     assert os.listdir(f"{home}/back") == ["open"]
-    # The folders above it belong to root: that they cannot is a warning.
+    # The folders above it belong to root: that they cannot is told.
     words[-1] = "/"
+    done = support.run(*user, "restore", "latest", "--target", f"{home}/all", *words, cwd="/")
+    assert "only root may give it" in done.out and done.err == "", done.out + done.err
     done = support.run(
-        *user, "restore", "latest", "--target", f"{home}/all", *words, status=3, cwd="/"
+        *user, "restore", "latest", "--target", f"{home}/again", "--json", *words, cwd="/"
     )
-    assert "owner" in done.err, done.err
+    assert json.loads(done.out.splitlines()[-1])["owners_left"] is True, done.out
     assert os.path.exists(f"{home}/all{home}/data/open")
 
 
