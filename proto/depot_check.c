@@ -2,121 +2,34 @@
 
 #include <string.h>
 
-#include "common/base/name.h"
-
-enum { ALLOCATION_BYTES = 32 }; /* what each costs besides what was asked for, about */
+#include "proto/message.h"
 
 /* ---- to bytes and back
  * ----------------------------------------------------------------------------- */
 
-/* A kind of message: its name for people and its longest serialised form. */
-typedef struct kind {
-    const ProtobufCMessageDescriptor *descriptor;
-    const char *name;
-    size_t max_bytes;
-} kind;
-
-static const kind request_kind = {
-    &fortress__depot__request__descriptor, "a request to a depot", FX_DEPOT_MESSAGE_MAX_BYTES};
-static const kind reply_kind = {
-    &fortress__depot__reply__descriptor, "a depot's reply", FX_DEPOT_MESSAGE_MAX_BYTES};
-static const kind ticket_kind = {
-    &fortress__depot__ticket__descriptor, "a ticket", FX_DEPOT_TICKET_MAX_BYTES};
-static const kind signed_ticket_kind = {
+static const fx_message_kind request_kind = {
+    &fortress__depot__request__descriptor,
+    "a request to a depot",
+    FX_DEPOT_MESSAGE_MAX_BYTES,
+    FX_DEPOT_MEMORY_MAX_BYTES};
+static const fx_message_kind reply_kind = {
+    &fortress__depot__reply__descriptor,
+    "a depot's reply",
+    FX_DEPOT_MESSAGE_MAX_BYTES,
+    FX_DEPOT_MEMORY_MAX_BYTES};
+static const fx_message_kind ticket_kind = {
+    &fortress__depot__ticket__descriptor,
+    "a ticket",
+    FX_DEPOT_TICKET_MAX_BYTES,
+    FX_DEPOT_MEMORY_MAX_BYTES};
+static const fx_message_kind signed_ticket_kind = {
     &fortress__depot__signed_ticket__descriptor,
     "a signed ticket",
-    FX_DEPOT_TICKET_MAX_BYTES + 4096};
-
-static fx_code
-pack(const kind *of, const ProtobufCMessage *message, fx_buf *out, fx_err *err)
-{
-    size_t size_bytes = protobuf_c_message_get_packed_size(message);
-    if (size_bytes > of->max_bytes) {
-        return fx_fail(
-            err,
-            FX_ERR_LIMIT,
-            "could not pack %s: it has %zu bytes, at most %zu are allowed",
-            of->name,
-            size_bytes,
-            of->max_bytes);
-    }
-    unsigned char *room = NULL;
-    if (fx_buf_extend(out, size_bytes, &room, err) != FX_OK) {
-        return fx_err_wrap(err, "packing %s", of->name);
-    }
-    size_t packed_bytes = protobuf_c_message_pack(message, room);
-    FX_ASSERT(packed_bytes == size_bytes);
-    return FX_OK;
-}
-
-/*
- * Many tiny fields take far more memory than bytes: unpacking gets a budget. What it allocated is
- * freed by plain free().
- */
-typedef struct budget {
-    size_t left_bytes;
-} budget;
-
-static void *
-budget_alloc(void *ctx, size_t size_bytes)
-{
-    budget *self = ctx;
-    if (size_bytes > self->left_bytes || self->left_bytes - size_bytes < ALLOCATION_BYTES) {
-        return NULL;
-    }
-    self->left_bytes -= size_bytes + ALLOCATION_BYTES;
-    return malloc(size_bytes);
-}
-
-static void
-budget_free(void *ctx, void *pointer)
-{
-    (void)ctx;
-    free(pointer);
-}
-
-static fx_code
-unpack(const kind *of, fx_bytes bytes, ProtobufCMessage **out_message, fx_err *err)
-{
-    if (bytes.size_bytes > of->max_bytes) {
-        return fx_fail(
-            err,
-            FX_ERR_LIMIT,
-            "could not read %s: it has %zu bytes, at most %zu are allowed",
-            of->name,
-            bytes.size_bytes,
-            of->max_bytes);
-    }
-    budget memory = {.left_bytes = FX_DEPOT_MEMORY_MAX_BYTES};
-    ProtobufCAllocator allocator = {
-        .alloc = budget_alloc, .free = budget_free, .allocator_data = &memory};
-    ProtobufCMessage *message =
-        protobuf_c_message_unpack(of->descriptor, &allocator, bytes.size_bytes, bytes.data);
-    if (message == NULL) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read %s: it is not one", of->name);
-    }
-    *out_message = message;
-    return FX_OK;
-}
+    FX_DEPOT_TICKET_MAX_BYTES + 4096,
+    FX_DEPOT_MEMORY_MAX_BYTES};
 
 /* ---- fields
  * ---------------------------------------------------------------------------------------- */
-
-static fx_code
-bad_field(const char *what, const char *why, fx_err *err)
-{
-    return fx_fail(err, FX_ERR_INVALID, "could not accept the message: %s %s", what, why);
-}
-
-static fx_code
-check_name(const char *text, const char *what, fx_err *err)
-{
-    fx_name name;
-    fx_err inner;
-    return fx_name_parse(text, what, &name, &inner) == FX_OK
-               ? FX_OK
-               : bad_field(what, "is not a name", err);
-}
 
 /* Printable ASCII: no key has anything else, and a text may come to a terminal. */
 static fx_code
@@ -124,11 +37,11 @@ check_text(const char *text, size_t max_bytes, const char *what, fx_err *err)
 {
     size_t length = strnlen(text, max_bytes + 1);
     if (length > max_bytes) {
-        return bad_field(what, "is too long", err);
+        return fx_message_bad_field(what, "is too long", err);
     }
     for (size_t i = 0; i < length; i++) {
         if (text[i] < ' ' || text[i] > '~') {
-            return bad_field(what, "has a character that is not printable ASCII", err);
+            return fx_message_bad_field(what, "has a character that is not printable ASCII", err);
         }
     }
     return FX_OK;
@@ -150,7 +63,7 @@ check_bytes(
 {
     return bytes->len >= least_bytes && bytes->len <= most_bytes
                ? FX_OK
-               : bad_field(what, "has a wrong length", err);
+               : fx_message_bad_field(what, "has a wrong length", err);
 }
 
 static fx_code
@@ -187,7 +100,7 @@ static fx_code
 check_keys(char *const *keys, size_t count, fx_err *err)
 {
     if (count == 0 || count > FX_DEPOT_TICKET_KEY_MAX) {
-        return bad_field("the list of keys", "has a wrong length", err);
+        return fx_message_bad_field("the list of keys", "has a wrong length", err);
     }
     for (size_t i = 0; i < count; i++) {
         if (check_key(keys[i], err) != FX_OK) {
@@ -204,12 +117,13 @@ check_signed_ticket(const fx_depot_signed_ticket *ticket, fx_err *err)
         return err->code;
     }
     if (ticket->n_endorsements > FX_DEPOT_ENDORSEMENT_MAX) {
-        return bad_field("a ticket", "has too many endorsements", err);
+        return fx_message_bad_field("a ticket", "has too many endorsements", err);
     }
     for (size_t i = 0; i < ticket->n_endorsements; i++) {
         const Fortress__Link__Endorsement *each = ticket->endorsements[i];
-        if (check_name(each->coordinator, "the coordinator of an endorsement", err) != FX_OK ||
-            check_name(each->region, "the region of an endorsement", err) != FX_OK ||
+        if (fx_message_check_name(each->coordinator, "the coordinator of an endorsement", err) !=
+                FX_OK ||
+            fx_message_check_name(each->region, "the region of an endorsement", err) != FX_OK ||
             check_bytes(
                 &each->signature,
                 FX_DEPOT_SIGNATURE_BYTES,
@@ -227,17 +141,17 @@ check_ticket(fx_depot_ticket *ticket, fx_err *err)
 {
     clean(ticket->reason);
     if (check_text(ticket->id, FX_DEPOT_TICKET_ID_MAX_BYTES, "a ticket's id", err) != FX_OK ||
-        check_name(ticket->cluster, "a ticket's cluster", err) != FX_OK ||
-        check_name(ticket->depot, "a ticket's depot", err) != FX_OK ||
-        check_name(ticket->repository, "a ticket's repository", err) != FX_OK ||
+        fx_message_check_name(ticket->cluster, "a ticket's cluster", err) != FX_OK ||
+        fx_message_check_name(ticket->depot, "a ticket's depot", err) != FX_OK ||
+        fx_message_check_name(ticket->repository, "a ticket's repository", err) != FX_OK ||
         check_keys(ticket->keys, ticket->n_keys, err) != FX_OK) {
         return err->code;
     }
     if (ticket->id[0] == '\0') {
-        return bad_field("a ticket's id", "is absent", err);
+        return fx_message_bad_field("a ticket's id", "is absent", err);
     }
     if (ticket->issued_wall_ns < 0 || ticket->expires_wall_ns <= ticket->issued_wall_ns) {
-        return bad_field("a ticket's end", "is not after its beginning", err);
+        return fx_message_bad_field("a ticket's end", "is not after its beginning", err);
     }
     return FX_OK;
 }
@@ -245,14 +159,14 @@ check_ticket(fx_depot_ticket *ticket, fx_err *err)
 fx_code
 fx_depot_ticket_pack(const fx_depot_ticket *ticket, fx_buf *out, fx_err *err)
 {
-    return pack(&ticket_kind, &ticket->base, out, err);
+    return fx_message_pack(&ticket_kind, &ticket->base, out, err);
 }
 
 fx_code
 fx_depot_ticket_unpack(fx_bytes bytes, fx_depot_ticket **out_ticket, fx_err *err)
 {
     ProtobufCMessage *message = NULL;
-    if (unpack(&ticket_kind, bytes, &message, err) != FX_OK) {
+    if (fx_message_unpack(&ticket_kind, bytes, &message, err) != FX_OK) {
         return err->code;
     }
     FX_AUTO(fx_depot_ticket) ticket = (fx_depot_ticket *)(void *)message;
@@ -274,14 +188,14 @@ fx_depot_ticket_free(fx_depot_ticket *ticket)
 fx_code
 fx_depot_signed_ticket_pack(const fx_depot_signed_ticket *ticket, fx_buf *out, fx_err *err)
 {
-    return pack(&signed_ticket_kind, &ticket->base, out, err);
+    return fx_message_pack(&signed_ticket_kind, &ticket->base, out, err);
 }
 
 fx_code
 fx_depot_signed_ticket_unpack(fx_bytes bytes, fx_depot_signed_ticket **out_ticket, fx_err *err)
 {
     ProtobufCMessage *message = NULL;
-    if (unpack(&signed_ticket_kind, bytes, &message, err) != FX_OK) {
+    if (fx_message_unpack(&signed_ticket_kind, bytes, &message, err) != FX_OK) {
         return err->code;
     }
     FX_AUTO(fx_depot_signed_ticket) ticket = (fx_depot_signed_ticket *)(void *)message;
@@ -320,7 +234,7 @@ check_list(const Fortress__Depot__List *list, fx_err *err)
     }
     return list->limit > 0 && list->limit <= FX_DEPOT_PAGE_MAX
                ? FX_OK
-               : bad_field("the length of a page", "is 0 or too much", err);
+               : fx_message_bad_field("the length of a page", "is 0 or too much", err);
 }
 
 static fx_code
@@ -344,7 +258,7 @@ check_get(const Fortress__Depot__Get *get, fx_err *err)
     }
     return get->size_bytes <= FX_DEPOT_PART_MAX_BYTES
                ? FX_OK
-               : bad_field("the size of a range", "is too much", err);
+               : fx_message_bad_field("the size of a range", "is too much", err);
 }
 
 static fx_code
@@ -358,7 +272,7 @@ check_request(const fx_depot_request *request, fx_err *err)
             request->version,
             (unsigned)FORTRESS__DEPOT__VERSION__VERSION_CURRENT);
     }
-    if (check_name(request->repository, "the repository", err) != FX_OK) {
+    if (fx_message_check_name(request->repository, "the repository", err) != FX_OK) {
         return err->code;
     }
     switch (request->body_case) {
@@ -388,20 +302,20 @@ check_request(const fx_depot_request *request, fx_err *err)
     case _FORTRESS__DEPOT__REQUEST__BODY__CASE_IS_INT_SIZE:
         break;
     }
-    return bad_field("body", "is absent or unknown", err);
+    return fx_message_bad_field("body", "is absent or unknown", err);
 }
 
 fx_code
 fx_depot_request_pack(const fx_depot_request *request, fx_buf *out, fx_err *err)
 {
-    return pack(&request_kind, &request->base, out, err);
+    return fx_message_pack(&request_kind, &request->base, out, err);
 }
 
 fx_code
 fx_depot_request_unpack(fx_bytes bytes, fx_depot_request **out_request, fx_err *err)
 {
     ProtobufCMessage *message = NULL;
-    if (unpack(&request_kind, bytes, &message, err) != FX_OK) {
+    if (fx_message_unpack(&request_kind, bytes, &message, err) != FX_OK) {
         return err->code;
     }
     FX_AUTO(fx_depot_request) request = (fx_depot_request *)(void *)message;
@@ -427,7 +341,7 @@ static fx_code
 check_page(const Fortress__Depot__Page *page, fx_err *err)
 {
     if (page->n_entries > FX_DEPOT_PAGE_MAX) {
-        return bad_field("a page", "is too long", err);
+        return fx_message_bad_field("a page", "is too long", err);
     }
     for (size_t i = 0; i < page->n_entries; i++) {
         if (check_key(page->entries[i]->key, err) != FX_OK) {
@@ -442,7 +356,7 @@ check_reply_body(const fx_depot_reply *reply, fx_err *err)
 {
     switch (reply->body_case) {
     case FORTRESS__DEPOT__REPLY__BODY_DESCRIPTION:
-        return check_name(reply->description->host, "the host", err);
+        return fx_message_check_name(reply->description->host, "the host", err);
     case FORTRESS__DEPOT__REPLY__BODY_BEGUN:
         return check_upload(&reply->begun->upload, err);
     case FORTRESS__DEPOT__REPLY__BODY_CONTENT:
@@ -468,14 +382,14 @@ check_reply_body(const fx_depot_reply *reply, fx_err *err)
 fx_code
 fx_depot_reply_pack(const fx_depot_reply *reply, fx_buf *out, fx_err *err)
 {
-    return pack(&reply_kind, &reply->base, out, err);
+    return fx_message_pack(&reply_kind, &reply->base, out, err);
 }
 
 fx_code
 fx_depot_reply_unpack(fx_bytes bytes, fx_depot_reply **out_reply, fx_err *err)
 {
     ProtobufCMessage *message = NULL;
-    if (unpack(&reply_kind, bytes, &message, err) != FX_OK) {
+    if (fx_message_unpack(&reply_kind, bytes, &message, err) != FX_OK) {
         return err->code;
     }
     FX_AUTO(fx_depot_reply) reply = (fx_depot_reply *)(void *)message;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/name.h"
+#include "proto/message.h"
 
 typedef ProtobufCBinaryData bytes_field;
 
@@ -10,26 +11,9 @@ typedef ProtobufCBinaryData bytes_field;
  * --------------------------------------------------------------------------------- */
 
 static fx_code
-bad_field(const char *what, const char *why, fx_err *err)
-{
-    return fx_fail(err, FX_ERR_INVALID, "could not accept the message: %s %s", what, why);
-}
-
-static fx_code
-check_name(const char *text, const char *what, fx_err *err)
-{
-    fx_name name;
-    fx_err inner;
-    if (fx_name_parse(text, what, &name, &inner) != FX_OK) {
-        return bad_field(what, "is not a name", err);
-    }
-    return FX_OK;
-}
-
-static fx_code
 check_optional_name(const char *text, const char *what, fx_err *err)
 {
-    return text[0] == '\0' ? FX_OK : check_name(text, what, err);
+    return text[0] == '\0' ? FX_OK : fx_message_check_name(text, what, err);
 }
 
 /* protobuf-c checks neither UTF-8 nor control characters; both would reach logs and terminals. */
@@ -62,12 +46,12 @@ check_text(const char *text, size_t max_bytes, const char *what, fx_err *err)
 {
     size_t length = strnlen(text, max_bytes + 1);
     if (length > max_bytes) {
-        return bad_field(what, "is too long", err);
+        return fx_message_bad_field(what, "is too long", err);
     }
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0';) {
         size_t step = utf8_sequence_bytes(at);
         if (step == 0 && *at != '\n' && *at != '\t') {
-            return bad_field(what, "is not clean UTF-8 text", err);
+            return fx_message_bad_field(what, "is not clean UTF-8 text", err);
         }
         at += step == 0 ? 1 : step;
     }
@@ -108,23 +92,24 @@ check_id(const char *text, size_t max_bytes, const char *what, fx_err *err)
 {
     size_t length = strnlen(text, max_bytes + 1);
     if (length == 0 || length > max_bytes || text[0] == '.' || text[0] == '-') {
-        return bad_field(what, "is not an id", err);
+        return fx_message_bad_field(what, "is not an id", err);
     }
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                   "._-:";
-    return strspn(text, allowed) == length ? FX_OK : bad_field(what, "is not an id", err);
+    return strspn(text, allowed) == length ? FX_OK
+                                           : fx_message_bad_field(what, "is not an id", err);
 }
 
 static fx_code
 check_count(size_t count, size_t max, const char *what, fx_err *err)
 {
-    return count <= max ? FX_OK : bad_field(what, "are too many", err);
+    return count <= max ? FX_OK : fx_message_bad_field(what, "are too many", err);
 }
 
 static fx_code
 check_not_negative(int64_t value, const char *what, fx_err *err)
 {
-    return value >= 0 ? FX_OK : bad_field(what, "is negative", err);
+    return value >= 0 ? FX_OK : fx_message_bad_field(what, "is negative", err);
 }
 
 static fx_code
@@ -132,7 +117,7 @@ check_enum(const ProtobufCEnumDescriptor *descriptor, int value, const char *wha
 {
     return protobuf_c_enum_descriptor_get_value(descriptor, value) != NULL
                ? FX_OK
-               : bad_field(what, "has an unknown value", err);
+               : fx_message_bad_field(what, "has an unknown value", err);
 }
 
 /* ---- agent to coordinator
@@ -142,7 +127,7 @@ static fx_code
 check_service_state(const Fortress__Link__ServiceState *state, fx_err *err)
 {
     clean_detail(state->detail);
-    if (check_name(state->service, "service", err) != FX_OK ||
+    if (fx_message_check_name(state->service, "service", err) != FX_OK ||
         check_enum(&fortress__link__role__descriptor, (int)state->role, "role", err) != FX_OK ||
         check_not_negative(state->replay_lag_ns, "replay_lag_ns", err) != FX_OK ||
         check_optional_name(state->upstream, "upstream", err) != FX_OK) {
@@ -156,8 +141,8 @@ check_probe(const Fortress__Link__ProbeResult *probe, fx_err *err)
 {
     clean_detail(probe->target);
     clean_detail(probe->detail);
-    if (check_name(probe->name, "probe", err) != FX_OK ||
-        check_name(probe->kind, "kind of a probe", err) != FX_OK ||
+    if (fx_message_check_name(probe->name, "probe", err) != FX_OK ||
+        fx_message_check_name(probe->kind, "kind of a probe", err) != FX_OK ||
         check_optional_name(probe->service, "service of a probe", err) != FX_OK ||
         check_optional_name(probe->subject, "subject of a probe", err) != FX_OK ||
         check_not_negative(probe->took_ns, "took_ns", err) != FX_OK ||
@@ -188,7 +173,7 @@ check_snapshot(const Fortress__Link__SnapshotNote *note, fx_err *err)
 {
     clean_detail(note->source);
     if (check_id(note->id, FX_LINK_ID_MAX_BYTES, "id of a snapshot", err) != FX_OK ||
-        check_name(note->kind, "kind of a snapshot", err) != FX_OK) {
+        fx_message_check_name(note->kind, "kind of a snapshot", err) != FX_OK) {
         return err->code;
     }
     return FX_OK;
@@ -198,10 +183,11 @@ static fx_code
 check_gap(const Fortress__Link__Gap *gap, fx_err *err)
 {
     clean_detail(gap->reason);
-    if (check_name(gap->service, "service of a gap", err) != FX_OK) {
+    if (fx_message_check_name(gap->service, "service of a gap", err) != FX_OK) {
         return err->code;
     }
-    return gap->from_lsn <= gap->to_lsn ? FX_OK : bad_field("gap", "ends before it begins", err);
+    return gap->from_lsn <= gap->to_lsn ? FX_OK
+                                        : fx_message_bad_field("gap", "ends before it begins", err);
 }
 
 static fx_code
@@ -221,8 +207,8 @@ check_report_counts(const Fortress__Link__Report *report, fx_err *err)
 static fx_code
 check_report(const Fortress__Link__Report *report, fx_err *err)
 {
-    if (check_name(report->host, "host", err) != FX_OK ||
-        check_name(report->region, "region", err) != FX_OK ||
+    if (fx_message_check_name(report->host, "host", err) != FX_OK ||
+        fx_message_check_name(report->region, "region", err) != FX_OK ||
         check_report_counts(report, err) != FX_OK) {
         return err->code;
     }
@@ -243,7 +229,7 @@ check_report(const Fortress__Link__Report *report, fx_err *err)
         code = check_gap(report->gaps[i], err);
     }
     for (size_t i = 0; i < report->n_jobs && code == FX_OK; i++) {
-        code = check_name(report->jobs[i], "job", err);
+        code = fx_message_check_name(report->jobs[i], "job", err);
     }
     return code;
 }
@@ -254,7 +240,7 @@ check_report(const Fortress__Link__Report *report, fx_err *err)
 static fx_code
 check_goal(const Fortress__Link__Goal *goal, fx_err *err)
 {
-    if (check_name(goal->service, "service of a goal", err) != FX_OK ||
+    if (fx_message_check_name(goal->service, "service of a goal", err) != FX_OK ||
         check_enum(&fortress__link__role__descriptor, (int)goal->role, "role of a goal", err) !=
             FX_OK ||
         check_optional_name(goal->primary_host, "primary_host", err) != FX_OK ||
@@ -262,20 +248,22 @@ check_goal(const Fortress__Link__Goal *goal, fx_err *err)
         check_text(goal->upstream_address, FX_NAME_MAX_BYTES, "upstream_address", err) != FX_OK) {
         return err->code;
     }
-    return goal->upstream_port <= UINT16_MAX ? FX_OK
-                                             : bad_field("upstream_port", "is no port", err);
+    return goal->upstream_port <= UINT16_MAX
+               ? FX_OK
+               : fx_message_bad_field("upstream_port", "is no port", err);
 }
 
 static fx_code
 check_endorsement(const Fortress__Link__Endorsement *endorsement, fx_err *err)
 {
-    if (check_name(endorsement->coordinator, "coordinator of an endorsement", err) != FX_OK ||
-        check_name(endorsement->region, "region of an endorsement", err) != FX_OK) {
+    if (fx_message_check_name(endorsement->coordinator, "coordinator of an endorsement", err) !=
+            FX_OK ||
+        fx_message_check_name(endorsement->region, "region of an endorsement", err) != FX_OK) {
         return err->code;
     }
     return endorsement->signature.len == FX_LINK_SIGNATURE_BYTES
                ? FX_OK
-               : bad_field("signature", "does not have 64 bytes", err);
+               : fx_message_bad_field("signature", "does not have 64 bytes", err);
 }
 
 static fx_code
@@ -283,7 +271,7 @@ check_order_bytes(const bytes_field *order, fx_err *err)
 {
     return order->len > 0 && order->len <= FX_LINK_ORDER_MAX_BYTES
                ? FX_OK
-               : bad_field("order", "is empty or too long", err);
+               : fx_message_bad_field("order", "is empty or too long", err);
 }
 
 static fx_code
@@ -336,27 +324,27 @@ check_report_reply(const Fortress__Link__ReportReply *reply, fx_err *err)
 static fx_code
 check_host_digest(const Fortress__Link__HostDigest *digest, fx_err *err)
 {
-    if (check_name(digest->host, "host of a digest", err) != FX_OK ||
+    if (fx_message_check_name(digest->host, "host of a digest", err) != FX_OK ||
         check_not_negative(digest->age_ns, "age_ns of a host", err) != FX_OK) {
         return err->code;
     }
     if (digest->report == NULL) {
-        return bad_field("report of a host", "is absent", err);
+        return fx_message_bad_field("report of a host", "is absent", err);
     }
     if (check_report(digest->report, err) != FX_OK) {
         return err->code;
     }
     return strcmp(digest->host, digest->report->host) == 0
                ? FX_OK
-               : bad_field("report", "is of another host than its digest", err);
+               : fx_message_bad_field("report", "is of another host than its digest", err);
 }
 
 static fx_code
 check_sight(const Fortress__Link__Sight *sight, fx_err *err)
 {
     clean_detail(sight->detail);
-    if (check_name(sight->service, "service of a sight", err) != FX_OK ||
-        check_name(sight->host, "host of a sight", err) != FX_OK ||
+    if (fx_message_check_name(sight->service, "service of a sight", err) != FX_OK ||
+        fx_message_check_name(sight->host, "host of a sight", err) != FX_OK ||
         check_not_negative(sight->bad_for_ns, "bad_for_ns", err) != FX_OK) {
         return err->code;
     }
@@ -366,8 +354,8 @@ check_sight(const Fortress__Link__Sight *sight, fx_err *err)
 static fx_code
 check_digest(const Fortress__Link__Digest *digest, fx_err *err)
 {
-    if (check_name(digest->coordinator, "coordinator", err) != FX_OK ||
-        check_name(digest->region, "region of a digest", err) != FX_OK ||
+    if (fx_message_check_name(digest->coordinator, "coordinator", err) != FX_OK ||
+        fx_message_check_name(digest->region, "region of a digest", err) != FX_OK ||
         check_count(digest->n_hosts, FX_LINK_HOST_MAX, "hosts", err) != FX_OK ||
         check_count(digest->n_sights, FX_LINK_SIGHT_MAX, "sights", err) != FX_OK) {
         return err->code;
@@ -415,34 +403,14 @@ check_body(const fx_link_envelope *envelope, fx_err *err)
     case _FORTRESS__LINK__ENVELOPE__BODY__CASE_IS_INT_SIZE:
         break;
     }
-    return bad_field("body", "is absent or unknown", err);
+    return fx_message_bad_field("body", "is absent or unknown", err);
 }
 
-/*
- * Many tiny submessages take far more memory than bytes: unpacking gets a budget. What it allocated
- * is freed by plain free().
- */
-typedef struct budget {
-    size_t left_bytes;
-} budget;
-
-static void *
-budget_alloc(void *ctx, size_t size_bytes)
-{
-    budget *self = ctx;
-    if (size_bytes > self->left_bytes) {
-        return NULL;
-    }
-    self->left_bytes -= size_bytes;
-    return malloc(size_bytes);
-}
-
-static void
-budget_free(void *ctx, void *pointer)
-{
-    (void)ctx;
-    free(pointer);
-}
+static const fx_message_kind envelope_kind = {
+    &fortress__link__envelope__descriptor,
+    "a message",
+    FX_LINK_MESSAGE_MAX_BYTES,
+    FX_LINK_MEMORY_MAX_BYTES};
 
 static fx_code
 check_envelope(const fx_link_envelope *envelope, fx_err *err)
@@ -457,12 +425,12 @@ check_envelope(const fx_link_envelope *envelope, fx_err *err)
             envelope->version,
             current);
     }
-    if (check_name(envelope->cluster, "cluster", err) != FX_OK ||
-        check_name(envelope->sender, "sender", err) != FX_OK) {
+    if (fx_message_check_name(envelope->cluster, "cluster", err) != FX_OK ||
+        fx_message_check_name(envelope->sender, "sender", err) != FX_OK) {
         return err->code;
     }
     if (envelope->incarnation.len != FX_LINK_INCARNATION_BYTES) {
-        return bad_field("incarnation", "does not have 16 bytes", err);
+        return fx_message_bad_field("incarnation", "does not have 16 bytes", err);
     }
     return check_body(envelope, err);
 }
@@ -470,43 +438,17 @@ check_envelope(const fx_link_envelope *envelope, fx_err *err)
 fx_code
 fx_link_pack(const fx_link_envelope *envelope, fx_buf *out, fx_err *err)
 {
-    size_t size_bytes = fortress__link__envelope__get_packed_size(envelope);
-    if (size_bytes > FX_LINK_MESSAGE_MAX_BYTES) {
-        return fx_fail(
-            err,
-            FX_ERR_LIMIT,
-            "could not pack a message: it has %zu bytes, at most %d are allowed",
-            size_bytes,
-            FX_LINK_MESSAGE_MAX_BYTES);
-    }
-    unsigned char *room = NULL;
-    if (fx_buf_extend(out, size_bytes, &room, err) != FX_OK) {
-        return fx_err_wrap(err, "packing a message");
-    }
-    size_t packed_bytes = fortress__link__envelope__pack(envelope, room);
-    FX_ASSERT(packed_bytes == size_bytes);
-    return FX_OK;
+    return fx_message_pack(&envelope_kind, &envelope->base, out, err);
 }
 
 fx_code
 fx_link_unpack(fx_bytes bytes, fx_link_envelope **out_envelope, fx_err *err)
 {
-    if (bytes.size_bytes > FX_LINK_MESSAGE_MAX_BYTES) {
-        return fx_fail(
-            err,
-            FX_ERR_LIMIT,
-            "could not read a message: it has %zu bytes, at most %d are allowed",
-            bytes.size_bytes,
-            FX_LINK_MESSAGE_MAX_BYTES);
+    ProtobufCMessage *message = NULL;
+    if (fx_message_unpack(&envelope_kind, bytes, &message, err) != FX_OK) {
+        return err->code;
     }
-    budget memory = {.left_bytes = FX_LINK_MEMORY_MAX_BYTES};
-    ProtobufCAllocator allocator = {
-        .alloc = budget_alloc, .free = budget_free, .allocator_data = &memory};
-    FX_AUTO(fx_link_envelope)
-    envelope = fortress__link__envelope__unpack(&allocator, bytes.size_bytes, bytes.data);
-    if (envelope == NULL) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read a message: it is not an envelope");
-    }
+    FX_AUTO(fx_link_envelope) envelope = (fx_link_envelope *)(void *)message;
     if (check_envelope(envelope, err) != FX_OK) {
         return err->code;
     }
@@ -533,8 +475,8 @@ check_order(const fx_link_order *order, fx_err *err)
         check_enum(
             &fortress__link__order_kind__descriptor, (int)order->kind, "kind of an order", err) !=
             FX_OK ||
-        check_name(order->cluster, "cluster of an order", err) != FX_OK ||
-        check_name(order->host, "host of an order", err) != FX_OK ||
+        fx_message_check_name(order->cluster, "cluster of an order", err) != FX_OK ||
+        fx_message_check_name(order->host, "host of an order", err) != FX_OK ||
         check_optional_name(order->service, "service of an order", err) != FX_OK ||
         check_not_negative(order->ledger_revision, "ledger_revision", err) != FX_OK ||
         check_text(order->plan, FX_LINK_ORDER_ID_MAX_BYTES, "plan of an order", err) != FX_OK ||
@@ -548,41 +490,29 @@ check_order(const fx_link_order *order, fx_err *err)
     }
     return order->kind != FORTRESS__LINK__ORDER_KIND__ORDER_NONE
                ? FX_OK
-               : bad_field("kind of an order", "is absent", err);
+               : fx_message_bad_field("kind of an order", "is absent", err);
 }
+
+static const fx_message_kind order_kind = {
+    &fortress__link__order__descriptor,
+    "an order",
+    FX_LINK_ORDER_MAX_BYTES,
+    FX_LINK_MEMORY_MAX_BYTES};
 
 fx_code
 fx_link_order_pack(const fx_link_order *order, fx_buf *out, fx_err *err)
 {
-    size_t size_bytes = fortress__link__order__get_packed_size(order);
-    if (size_bytes > FX_LINK_ORDER_MAX_BYTES) {
-        return fx_fail(
-            err,
-            FX_ERR_LIMIT,
-            "could not pack an order: it has %zu bytes, at most %d are allowed",
-            size_bytes,
-            FX_LINK_ORDER_MAX_BYTES);
-    }
-    unsigned char *room = NULL;
-    if (fx_buf_extend(out, size_bytes, &room, err) != FX_OK) {
-        return fx_err_wrap(err, "packing an order");
-    }
-    size_t packed_bytes = fortress__link__order__pack(order, room);
-    FX_ASSERT(packed_bytes == size_bytes);
-    return FX_OK;
+    return fx_message_pack(&order_kind, &order->base, out, err);
 }
 
 fx_code
 fx_link_order_unpack(fx_bytes bytes, fx_link_order **out_order, fx_err *err)
 {
-    if (bytes.size_bytes > FX_LINK_ORDER_MAX_BYTES) {
-        return fx_fail(err, FX_ERR_LIMIT, "could not read an order: it is too long");
+    ProtobufCMessage *message = NULL;
+    if (fx_message_unpack(&order_kind, bytes, &message, err) != FX_OK) {
+        return err->code;
     }
-    FX_AUTO(fx_link_order)
-    order = fortress__link__order__unpack(NULL, bytes.size_bytes, bytes.data);
-    if (order == NULL) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read an order: it is not one");
-    }
+    FX_AUTO(fx_link_order) order = (fx_link_order *)(void *)message;
     if (check_order(order, err) != FX_OK) {
         return err->code;
     }

@@ -172,7 +172,11 @@ static void
 report_gap(fx_wal_receiver *receiver, fx_lsn from, fx_lsn to, const char *reason)
 {
     fx_wal_gap gap = {
-        .timeline = receiver->timeline, .from = from, .to = to, .found_at = fx_clock_wall()};
+        .timeline = receiver->timeline,
+        .segment_bytes = receiver->segment_bytes,
+        .from = from,
+        .to = to,
+        .found_at = fx_clock_wall()};
     memcpy(gap.system, receiver->system, sizeof gap.system);
     (void)snprintf(gap.reason, sizeof gap.reason, "%.159s", reason);
     char from_text[FX_PG_LSN_TEXT_BYTES];

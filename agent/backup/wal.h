@@ -16,6 +16,7 @@
 typedef struct fx_wal_gap {
     char system[24];
     uint32_t timeline;
+    uint32_t segment_bytes;
     fx_lsn from;
     fx_lsn to;
     fx_wall found_at;

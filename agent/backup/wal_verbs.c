@@ -5,20 +5,18 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "agent/backup/wal.h"
 #include "agent/verbs/exit_code.h"
 #include "agent/verbs/verb.h"
+#include "common/repository/gap.h"
 
 enum {
     NAME_BYTES = 128,
+    PENDING_GAPS_MAX = 32,
     SWITCH_AFTER_MAX_S = 86400,
-    /*
-     * PostgreSQL takes an exit status up to 125 of restore_command for "not there", and would end
-     * recovery early on any other failure; above it, recovery stops and can be tried again.
-     */
-    EXIT_STOPS_RECOVERY = 200,
 };
 
 typedef struct wal_options {
@@ -132,6 +130,67 @@ on_signal(int number)
     fx_wal_receiver_stop(running);
 }
 
+/* Gaps that the repository does not have yet. */
+typedef struct gap_keeper {
+    fx_repository *repository;
+    const fx_log *log;
+    fx_name host;
+    fx_gap_object pending[PENDING_GAPS_MAX];
+    size_t count;
+} gap_keeper;
+
+static void
+put_gaps(gap_keeper *keeper)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < keeper->count; i++) {
+        fx_err err = {0};
+        if (fx_gap_object_put(keeper->repository, &keeper->pending[i], &err) != FX_OK) {
+            FX_LOG(keeper->log, ERROR, "wal.gap_not_stored", FX_ERR_FIELD(&err));
+            keeper->pending[left++] = keeper->pending[i];
+        }
+    }
+    keeper->count = left;
+}
+
+/* One that cannot be put is tried again with the next and at the end: a process keeps no memory
+ * beyond that, as `run` does. */
+static void
+on_gap(void *ctx, const fx_wal_gap *found)
+{
+    gap_keeper *keeper = ctx;
+    fx_gap_object gap = {
+        .timeline = found->timeline,
+        .segment_bytes = found->segment_bytes,
+        .from = found->from,
+        .to = found->to,
+        .found = found->found_at,
+        .host = keeper->host,
+    };
+    (void)snprintf(gap.stream, sizeof gap.stream, "wal/%s/", found->system);
+    (void)snprintf(gap.reason, sizeof gap.reason, "%s", found->reason);
+    if (keeper->count == PENDING_GAPS_MAX) {
+        keeper->count--; /* it was told when it was found, and again each time it was not put */
+        memmove(
+            &keeper->pending[0], &keeper->pending[1], keeper->count * sizeof keeper->pending[0]);
+    }
+    keeper->pending[keeper->count++] = gap;
+    put_gaps(keeper);
+}
+
+static fx_name
+name_of_host(void)
+{
+    struct utsname self;
+    fx_name name = {{0}};
+    fx_err ignored = {0};
+    if (uname(&self) == 0) {
+        fx_ignore(
+            fx_name_parse(self.nodename, "host", &name, &ignored), "it is for people: then none");
+    }
+    return name;
+}
+
 static fx_code
 receive(const char *conninfo, const wal_options *options, fx_err *err)
 {
@@ -142,13 +201,16 @@ receive(const char *conninfo, const wal_options *options, fx_err *err)
     if (open_repository(options, &key, &repository, err) != FX_OK) {
         return err->code;
     }
+    gap_keeper keeper = {.repository = repository, .log = &log, .host = name_of_host()};
     const fx_wal_config config = {
         .conninfo = conninfo,
         .primary_conninfo = options->primary,
         .slot = options->slot,
         .switch_after = FX_DUR_MS((int64_t)options->switch_after_s * 1000),
         .repository = repository,
-        .log = &log};
+        .log = &log,
+        .gap = on_gap,
+        .ctx = &keeper};
     if (fx_wal_receiver_new(&config, &receiver, err) != FX_OK) {
         return err->code;
     }
@@ -158,6 +220,7 @@ receive(const char *conninfo, const wal_options *options, fx_err *err)
         return fx_fail_errno(err, errno, "could not wait for signals");
     }
     fx_wal_receiver_run(receiver);
+    put_gaps(&keeper);
     const struct sigaction before = {.sa_handler = SIG_DFL};
     (void)sigaction(SIGTERM, &before, NULL); /* the receiver goes away now */
     (void)sigaction(SIGINT, &before, NULL);
@@ -316,12 +379,12 @@ fx_verb_wal_get(int argc, char **argv)
     wal_options options = {0};
     fx_err err = {0};
     if (!read_options(argc, argv, &options)) {
-        return EXIT_STOPS_RECOVERY;
+        return FX_EXIT_RECOVERY_STOPS;
     }
     if (options.help || optind + 2 != argc || options.repo == NULL || options.system == NULL ||
         options.key_file == NULL) {
         (void)usage(get_usage, options.help);
-        return options.help ? FX_EXIT_OK : EXIT_STOPS_RECOVERY;
+        return options.help ? FX_EXIT_OK : FX_EXIT_RECOVERY_STOPS;
     }
     if (get_to_file(argv[optind], argv[optind + 1], &options, &err) == FX_OK) {
         return FX_EXIT_OK;
@@ -330,5 +393,5 @@ fx_verb_wal_get(int argc, char **argv)
         return FX_EXIT_NOT_FOUND; /* asked for at every end of WAL: no news */
     }
     (void)fx_exit_print(&err);
-    return EXIT_STOPS_RECOVERY;
+    return FX_EXIT_RECOVERY_STOPS;
 }

@@ -233,7 +233,11 @@ remove_all(answer *a, fx_err *err)
     const Fortress__Depot__Remove *asked = a->request->remove;
     set_body(a, FORTRESS__DEPOT__REPLY__BODY_REMOVED);
     fortress__depot__removed__init(&a->body.removed);
-    if (fx_depot_check_ticket(a->asker.depot, a->asker.room, asked, err) != FX_OK) {
+    bool is_free = true;
+    for (size_t i = 0; i < asked->n_keys; i++) {
+        is_free = is_free && fx_depot_may_take_away(&a->asker, asked->keys[i]);
+    }
+    if (!is_free && fx_depot_check_ticket(a->asker.depot, a->asker.room, asked, err) != FX_OK) {
         return err->code;
     }
     for (size_t i = 0; i < asked->n_keys; i++) {

@@ -14,6 +14,7 @@
 #include "common/base/clock.h"
 #include "common/base/hex.h"
 #include "common/base/monitor.h"
+#include "common/base/outlet.h"
 
 #define OWNER_ATTRIBUTE "user.fortress.host"
 #define STAGE_PREFIX    "depot-"
@@ -112,7 +113,7 @@ fx_shelf_open(const char *path, fx_shelf **out_shelf, fx_err *err)
 {
     FX_AUTO(fx_shelf) shelf = calloc(1, sizeof *shelf);
     FX_ASSERT(shelf != NULL);
-    shelf->place.root_fd = -1;
+    fx_place_init(&shelf->place);
     shelf->lock_fd = -1;
     for (size_t i = 0; i < APPEND_LOCKS; i++) {
         fx_monitor_init(&shelf->append_locks[i]);
@@ -143,9 +144,7 @@ fx_shelf_free(fx_shelf *shelf)
     if (shelf->lock_fd >= 0) {
         (void)close(shelf->lock_fd);
     }
-    if (shelf->place.root_fd >= 0) {
-        (void)close(shelf->place.root_fd);
-    }
+    fx_place_deinit(&shelf->place);
     free(shelf);
 }
 
@@ -291,7 +290,9 @@ digest_of_name(const char *key, unsigned char out_digest[FX_SHA256_BYTES])
     fx_err ignored = {0};
     const char *slash = strrchr(key, '/');
     const char *name = slash == NULL ? key : slash + 1;
-    return strlen(name) == (size_t)2 * FX_SHA256_BYTES &&
+    return strncmp(key, "forgotten/", strlen("forgotten/")) != 0 &&
+           strncmp(key, "repairs/", strlen("repairs/")) != 0 &&
+           strlen(name) == (size_t)2 * FX_SHA256_BYTES &&
            fx_hex_decode(name, out_digest, FX_SHA256_BYTES, &ignored) == FX_OK;
 }
 
@@ -381,7 +382,9 @@ fx_stage_add(fx_stage *stage, fx_bytes bytes, fx_err *err)
             "could not store \"%.100s\": more comes than was announced",
             stage->key);
     }
-    if (!fx_place_write(stage->fd, stage->done_bytes, bytes)) {
+    int failed = fx_write_at(stage->fd, bytes, stage->done_bytes);
+    if (failed != 0) {
+        errno = failed;
         return fx_place_failed(&stage->shelf->place, "write", stage->key, err);
     }
     fx_sha256_stream_add(stage->digest, bytes);

@@ -10,44 +10,62 @@
 /* ---- rules
  * ----------------------------------------------------------------------------------------- */
 
-static bool
-owns_lease(const fx_depot_asker *asker, const char *lease)
+/* Who put the lease of that name. */
+typedef enum lease_owner { LEASE_IS_ABSENT, LEASE_IS_OWN, LEASE_IS_ANOTHERS } lease_owner;
+
+/* Where it cannot be known it is another's. */
+static lease_owner
+find_lease_owner(const fx_depot_asker *asker, const char *lease)
 {
     char key[FX_STORE_KEY_MAX_BYTES + 16];
     fx_name owner;
     uint64_t ignored = 0;
     fx_err why = {0};
     (void)snprintf(key, sizeof key, "leases/%s", lease);
-    return fx_shelf_owner(asker->room->shelf, key, &owner, &ignored, &why) == FX_OK &&
-           fx_name_is(&owner, &asker->share->host);
+    fx_code code = fx_shelf_owner(asker->room->shelf, key, &owner, &ignored, &why);
+    if (code != FX_OK) {
+        return code == FX_ERR_NOT_FOUND ? LEASE_IS_ABSENT : LEASE_IS_ANOTHERS;
+    }
+    return fx_name_is(&owner, &asker->share->host) ? LEASE_IS_OWN : LEASE_IS_ANOTHERS;
+}
+
+/* NULL: it may. */
+static const char *
+find_objection(const fx_depot_asker *asker, const char *key)
+{
+    const char *lease = NULL;
+    bool is_collector = asker->share->access == FX_DEPOT_COLLECT;
+    bool is_replicator = asker->share->access == FX_DEPOT_REPLICATE;
+    if (asker->share->access == FX_DEPOT_READ) {
+        return "it may only read";
+    }
+    fx_depot_put rule = fx_depot_put_rule(key, &lease);
+    if (rule == FX_DEPOT_PUT_NEVER) {
+        return "a depot keeps no such key";
+    }
+    if (rule == FX_DEPOT_PUT_FREELY || is_collector) {
+        return NULL;
+    }
+    if (rule == FX_DEPOT_PUT_REPLICATOR) {
+        return is_replicator ? NULL
+                             : "only a host with the access \"replicate\" or \"collect\" may";
+    }
+    if (rule == FX_DEPOT_PUT_COLLECTOR || (rule == FX_DEPOT_PUT_SETTLEMENT && !is_replicator)) {
+        return "only a host with the access \"collect\" may";
+    }
+    lease_owner owner = find_lease_owner(asker, lease);
+    return owner == LEASE_IS_OWN || (is_replicator && owner == LEASE_IS_ABSENT)
+               ? NULL
+               : "the lease is not its own";
 }
 
 static fx_code
 check_rules(const fx_depot_asker *asker, const char *key, fx_err *err)
 {
-    const char *why = NULL;
-    const char *lease = NULL;
-    bool is_collector = asker->share->access == FX_DEPOT_COLLECT;
     if (!fx_store_is_key(key)) {
         return fx_fail(err, FX_ERR_INVALID, "could not use \"%.100s\" as an object's key", key);
     }
-    if (asker->share->access == FX_DEPOT_READ) {
-        why = "it may only read";
-    } else {
-        switch (fx_depot_put_rule(key, &lease)) {
-        case FX_DEPOT_PUT_FREELY:
-            break;
-        case FX_DEPOT_PUT_OWN_LEASE:
-            why = is_collector || owns_lease(asker, lease) ? NULL : "the lease is not its own";
-            break;
-        case FX_DEPOT_PUT_COLLECTOR:
-            why = is_collector ? NULL : "only a host with the access \"collect\" may";
-            break;
-        case FX_DEPOT_PUT_NEVER:
-            why = "a depot keeps no such key";
-            break;
-        }
-    }
+    const char *why = find_objection(asker, key);
     return why == NULL ? FX_OK
                        : fx_fail(
                              err,
@@ -56,6 +74,19 @@ check_rules(const fx_depot_asker *asker, const char *key, fx_err *err)
                              key,
                              asker->share->host.text,
                              why);
+}
+
+bool
+fx_depot_may_take_away(const fx_depot_asker *asker, const char *key)
+{
+    fx_name owner;
+    uint64_t ignored = 0;
+    fx_err why = {0};
+    bool is_trusted =
+        asker->share->access == FX_DEPOT_COLLECT || asker->share->access == FX_DEPOT_REPLICATE;
+    return is_trusted && fx_store_is_key(key) && fx_depot_is_passing(key) &&
+           fx_shelf_owner(asker->room->shelf, key, &owner, &ignored, &why) == FX_OK &&
+           fx_name_is(&owner, &asker->share->host);
 }
 
 /* ---- quotas

@@ -32,5 +32,8 @@ fx_depot_add_part(const fx_depot_asker *asker, const Fortress__Depot__Part *part
 FX_MUST_USE fx_code fx_depot_commit(
     const fx_depot_asker *asker, const unsigned char id[FX_DEPOT_UPLOAD_BYTES], fx_err *err);
 
+/* Without a ticket: what the host itself put and keeps nothing (fx_depot_is_passing). */
+bool fx_depot_may_take_away(const fx_depot_asker *asker, const char *key);
+
 /* An object of `owner` is gone. */
 void fx_depot_give_back(const fx_depot_asker *asker, const fx_name *owner, uint64_t size_bytes);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <limits.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -12,7 +11,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-enum { IDS_MAX = 256, LOOKUP_BYTES = 16384, PROC_PATH_BYTES = 64 + NAME_MAX, SET_ID_BITS = 06000 };
+enum { IDS_MAX = 256, LOOKUP_BYTES = 16384, PROC_PATH_BYTES = 64, SET_ID_BITS = 06000 };
 
 typedef struct id_of_name {
     char *name;
@@ -35,7 +34,8 @@ struct fx_apply {
     id_cache groups;
 };
 
-/* Where attributes go: a descriptor, or a path through /proc where there is none. */
+/* Where attributes go: a descriptor, or where that is of a name alone (O_PATH), its path in /proc.
+ */
 typedef struct place {
     int fd;
     const char *proc_path;
@@ -171,7 +171,7 @@ set_xattrs(fx_apply *apply, place where, const fx_node *node, const char *path)
         size_t size_bytes = xattr->value.size_bytes;
         int failed = where.proc_path == NULL
                          ? fsetxattr(where.fd, xattr->name, value, size_bytes, 0)
-                         : lsetxattr(where.proc_path, xattr->name, value, size_bytes, 0);
+                         : setxattr(where.proc_path, xattr->name, value, size_bytes, 0);
         if (failed != 0) {
             int sys_errno = errno;
             char what[128];
@@ -219,23 +219,45 @@ fx_apply_opened(fx_apply *apply, int fd, const fx_node *node, const char *path)
     }
 }
 
+/* What we made and nobody exchanged since: a link, or another's file, gets nothing. */
+static int
+open_made(int folder_fd, const fx_node *node)
+{
+    struct stat info;
+    int fd = openat(folder_fd, node->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    bool is_symlink = node->kind == FX_NODE_SYMLINK;
+    if (fd >= 0 && (fstat(fd, &info) != 0 || S_ISLNK(info.st_mode) != is_symlink ||
+                    S_ISREG(info.st_mode) || S_ISDIR(info.st_mode) || info.st_nlink != 1)) {
+        (void)close(fd);
+        fd = -1;
+        errno = ESTALE;
+    }
+    return fd;
+}
+
 void
 fx_apply_named(fx_apply *apply, int folder_fd, const fx_node *node, const char *path)
 {
     uid_t uid = id_here(apply, node->user, node->uid, false);
     gid_t gid = id_here(apply, node->group, node->gid, true);
-    if (fchownat(folder_fd, node->name, uid, gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    char proc_path[PROC_PATH_BYTES];
+    int fd = open_made(folder_fd, node);
+    if (fd < 0) {
+        warn_errno(apply, path, errno, "owner, mode and times");
+        return;
+    }
+    (void)snprintf(proc_path, sizeof proc_path, "/proc/self/fd/%d", fd);
+    if (fchownat(fd, "", uid, gid, AT_EMPTY_PATH) != 0) {
         owner_refused(apply, path, errno);
     }
-    if (node->kind != FX_NODE_SYMLINK && fchmodat(folder_fd, node->name, node->mode, 0) != 0) {
+    if (node->kind != FX_NODE_SYMLINK && chmod(proc_path, node->mode) != 0) {
         warn_errno(apply, path, errno, "the mode");
     }
-    char proc_path[PROC_PATH_BYTES];
-    (void)snprintf(proc_path, sizeof proc_path, "/proc/self/fd/%d/%s", folder_fd, node->name);
     set_xattrs(apply, (place){.proc_path = proc_path}, node, path);
     struct timespec times[2];
     times_of(node, times);
-    if (utimensat(folder_fd, node->name, times, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (utimensat(fd, "", times, AT_EMPTY_PATH) != 0) {
         warn_errno(apply, path, errno, "the times");
     }
+    (void)close(fd);
 }

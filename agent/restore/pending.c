@@ -12,6 +12,14 @@
 /* From this size on writing to the disk begins at once, and not with the sync at the end. */
 enum { WRITE_BACK_BYTES = 512 * 1024 };
 
+/* Files from this size on are written past the page cache, where the file system can. */
+enum { DIRECT_FILE_BYTES = 32 * 1024 * 1024 };
+
+typedef struct fx_pending_room {
+    unsigned char *bytes;
+    struct fx_pending_room *next;
+} fx_pending_room;
+
 void
 fx_pending_init(fx_pending *pending, const fx_unpack_request *request)
 {
@@ -23,7 +31,40 @@ fx_pending_init(fx_pending *pending, const fx_unpack_request *request)
 void
 fx_pending_deinit(fx_pending *pending)
 {
+    while (pending->rooms != NULL) {
+        fx_pending_room *room = pending->rooms;
+        pending->rooms = room->next;
+        free(room->bytes);
+        free(room);
+    }
     (void)pthread_mutex_destroy(&pending->lock);
+}
+
+/* As many are made as threads write at once. */
+static fx_pending_room *
+take_room(fx_pending *pending)
+{
+    (void)pthread_mutex_lock(&pending->lock);
+    fx_pending_room *room = pending->rooms;
+    if (room != NULL) {
+        pending->rooms = room->next;
+    }
+    (void)pthread_mutex_unlock(&pending->lock);
+    if (room == NULL) {
+        room = calloc(1, sizeof *room);
+        FX_ASSERT(room != NULL);
+        room->bytes = fx_direct_room_new();
+    }
+    return room;
+}
+
+static void
+give_room(fx_pending *pending, fx_pending_room *room)
+{
+    (void)pthread_mutex_lock(&pending->lock);
+    room->next = pending->rooms;
+    pending->rooms = room;
+    (void)pthread_mutex_unlock(&pending->lock);
 }
 
 void
@@ -34,7 +75,10 @@ fx_pending_count(fx_pending *pending, uint64_t file_count, uint64_t done_bytes)
     result->file_count += file_count;
     result->done_bytes += done_bytes;
     fx_progress progress = {
-        .file_count = result->file_count,
+        .step = "restoring",
+        .what = "files",
+        .count = result->file_count,
+        .total_count = pending->request->total_count,
         .done_bytes = result->done_bytes,
         .total_bytes = pending->request->total_bytes,
     };
@@ -113,7 +157,7 @@ fx_pending_file_new(fx_pending_folder *folder, const fx_node *node)
 {
     fx_pending_file *file = calloc(1, sizeof *file);
     FX_ASSERT(file != NULL);
-    *file = (fx_pending_file){.folder = folder, .node = node, .fd = -1};
+    *file = (fx_pending_file){.folder = folder, .node = node, .fd = -1, .direct_fd = -1};
     int result = pthread_mutex_init(&file->lock, NULL);
     FX_ASSERT(result == 0);
     atomic_init(&file->holds, 1);
@@ -134,6 +178,11 @@ create(fx_pending_file *file, fx_err *err)
         file->folder->fd, node->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (file->fd < 0) {
         return fail_file(file, errno, "create", err);
+    }
+    /* Within the file's size several can write at once. */
+    if (node->size_bytes >= DIRECT_FILE_BYTES &&
+        ftruncate(file->fd, (off_t)node->size_bytes) == 0) {
+        file->direct_fd = fx_direct_open(file->fd);
     }
     return FX_OK;
 }
@@ -179,6 +228,9 @@ fx_pending_file_release(fx_pending_file *file, fx_err *err)
     if (!file->has_failed && !atomic_load(&pending->has_failed)) {
         code = finish(file, err);
     }
+    if (file->direct_fd >= 0) {
+        (void)close(file->direct_fd);
+    }
     if (file->fd >= 0) {
         (void)close(file->fd);
     }
@@ -191,6 +243,21 @@ fx_pending_file_release(fx_pending_file *file, fx_err *err)
     return code;
 }
 
+static int
+put_new(const fx_pending_file *file, const fx_want *want, fx_bytes content, uint64_t *out_end)
+{
+    fx_outlet outlet = {.fd = file->fd, .direct_fd = file->direct_fd};
+    if (file->direct_fd < 0) {
+        return fx_write_sparse(&outlet, content, want->offset, out_end);
+    }
+    fx_pending *pending = file->folder->pending;
+    fx_pending_room *room = take_room(pending);
+    outlet.room = room->bytes;
+    int failed = fx_write_sparse(&outlet, content, want->offset, out_end);
+    give_room(pending, room);
+    return failed;
+}
+
 static fx_code
 put(fx_pending_file *file, const fx_want *want, fx_bytes content, fx_err *err)
 {
@@ -199,11 +266,11 @@ put(fx_pending_file *file, const fx_want *want, fx_bytes content, fx_err *err)
         return err->code;
     }
     int failed = file->is_kept ? fx_write_at(file->fd, content, want->offset)
-                               : fx_write_sparse(file->fd, content, want->offset, &end);
+                               : put_new(file, want, content, &end);
     if (failed != 0) {
         return fail_file(file, failed, "write", err);
     }
-    if (content.size_bytes >= WRITE_BACK_BYTES) {
+    if (file->direct_fd < 0 && content.size_bytes >= WRITE_BACK_BYTES) {
         (void)sync_file_range(
             file->fd, (off_t)want->offset, (off_t)content.size_bytes, SYNC_FILE_RANGE_WRITE);
     }

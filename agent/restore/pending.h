@@ -14,8 +14,9 @@
 /* What all of them share. Place it anywhere. */
 typedef struct fx_pending {
     const fx_unpack_request *request;
-    pthread_mutex_t lock;   /* guards request->result and calls of its events */
-    atomic_bool has_failed; /* nothing more gets attributes */
+    pthread_mutex_t lock;          /* guards the next, request->result and calls of its events */
+    struct fx_pending_room *rooms; /* free ones */
+    atomic_bool has_failed;        /* nothing more gets attributes */
 } fx_pending;
 
 void fx_pending_init(fx_pending *pending, const fx_unpack_request *request);
@@ -47,6 +48,7 @@ typedef struct fx_pending_file {
     const fx_node *node;
     pthread_mutex_t lock; /* guards all below */
     int fd;               /* -1: not created yet */
+    int direct_fd;        /* for a large new file; else -1 */
     bool is_kept;         /* it was there, and is not empty */
     bool has_failed;
     uint64_t end_bytes; /* of what was written so far */

@@ -18,7 +18,7 @@ typedef struct restoring {
     const fx_snapshot *snapshot;
     const fx_restore_options *options;
     const fx_events *events;
-    fx_chunk_id root;
+    fx_root root;
     fx_tree *tree;       /* that holds `node` */
     const fx_node *node; /* what options->path names; NULL: the whole */
     fx_staging staging;
@@ -37,6 +37,17 @@ find_node(const fx_tree *tree, const char *name, size_t name_bytes)
     return NULL;
 }
 
+/* The snapshot's, or that of the folder which was found in it. */
+static fx_root
+wanted_root(const restoring *work)
+{
+    fx_root root = work->root;
+    if (work->node != NULL) {
+        root.id = work->node->subtree;
+    }
+    return root;
+}
+
 /* Follows the path down from the root. */
 static fx_code
 find_path(restoring *work, const char *path, fx_err *err)
@@ -45,9 +56,9 @@ find_path(restoring *work, const char *path, fx_err *err)
     while (*name != '\0') {
         size_t name_bytes = strcspn(name, "/");
         bool is_folder = work->node == NULL || work->node->kind == FX_NODE_FOLDER;
-        const fx_chunk_id *id = work->node == NULL ? &work->root : &work->node->subtree;
         fx_tree *tree = NULL;
-        if (is_folder && fx_tree_read(work->repository, id, &tree, err) != FX_OK) {
+        const fx_root at = wanted_root(work);
+        if (is_folder && fx_tree_read(&at.chunks, &at.id, &tree, err) != FX_OK) {
             return fx_err_wrap(err, "looking for \"%.200s\" in the snapshot", path);
         }
         const fx_node *node = is_folder ? find_node(tree, name, name_bytes) : NULL;
@@ -95,6 +106,27 @@ count_warning(void *ctx, const char *path, const char *reason)
     fx_events_warn(work->events, path, reason);
 }
 
+/* It may be the only one there is: that is for a person to decide. */
+static void
+tell_doubt(restoring *work)
+{
+    fx_err reason = {0};
+    bool is_doubtful = false;
+    const fx_snapshot *snapshot = work->snapshot;
+    if (fx_repository_is_doubtful(work->repository, snapshot, &is_doubtful, &reason) != FX_OK) {
+        fx_ignore(
+            fx_err_wrap(&reason, "looking whether others of its data set are signed"),
+            "it is told as a warning");
+        count_warning(work, snapshot->id, reason.message);
+    } else if (is_doubtful) {
+        count_warning(
+            work,
+            snapshot->id,
+            "it is not signed, others of the same data set are: a host that can only write may "
+            "have put it in that host's name");
+    }
+}
+
 static void
 pass_progress(void *ctx, const fx_progress *progress)
 {
@@ -102,26 +134,60 @@ pass_progress(void *ctx, const fx_progress *progress)
     fx_events_progress(work->events, progress);
 }
 
-/* Only a whole snapshot can be made ready for use. */
+/* NULL: this kind is ready as it is, or only a part is restored. */
 static fx_code
-settle(restoring *work, fx_err *err)
+find_settler(const restoring *work, const fx_source_driver **out_driver, fx_err *err)
 {
-    const fx_source_driver *driver = NULL;
+    *out_driver = NULL;
     if (work->options->path != NULL) {
         return FX_OK;
     }
+    const fx_source_driver *driver = NULL;
     if (fx_source_find(work->snapshot->kind, &driver, err) != FX_OK) {
         return err->code;
     }
-    if ((driver->abilities & FX_SOURCE_SETTLES) == 0) {
-        return FX_OK;
-    }
-    const fx_events events = {
+    *out_driver = (driver->abilities & FX_SOURCE_SETTLES) != 0 ? driver : NULL;
+    return FX_OK;
+}
+
+static fx_events
+counted_events(restoring *work)
+{
+    return (fx_events){
         .ctx = work,
         .warning = count_warning,
         .progress = pass_progress,
         .cancel = work->events == NULL ? NULL : work->events->cancel,
     };
+}
+
+/* What cannot end well is not begun. */
+static fx_code
+check(restoring *work, fx_err *err)
+{
+    const fx_source_driver *driver = NULL;
+    fx_code code = find_settler(work, &driver, err);
+    if (code != FX_OK || driver == NULL) {
+        return code;
+    }
+    const fx_events events = counted_events(work);
+    const fx_check_options checking = {
+        .target_time = work->options->target_time,
+        .ignores_gaps = work->options->ignores_gaps,
+    };
+    return driver->check(work->repository, work->snapshot, &checking, &events, err);
+}
+
+/* Only a whole snapshot can be made ready for use. */
+static fx_code
+settle(restoring *work, fx_err *err)
+{
+    const fx_source_driver *driver = NULL;
+    fx_code code = find_settler(work, &driver, err);
+    if (code != FX_OK || driver == NULL) {
+        return code;
+    }
+    const fx_events events = counted_events(work);
     const fx_settle_options settling = {
         .folder_fd = work->staging.fd,
         .folder = work->staging.path,
@@ -137,19 +203,21 @@ static fx_code
 fill(restoring *work, int folder_fd, fx_apply *apply, fx_err *err)
 {
     fx_unpack_request request = {
-        .repository = work->repository,
+        .chunks = work->root.chunks,
         .folder_fd = folder_fd,
         .is_private = !work->options->in_place,
         .keeps = work->options->in_place || work->staging.is_resumed,
         .apply = apply,
         .events = work->events,
+        .total_count = work->node == NULL ? work->snapshot->file_count : 0,
         .total_bytes = work->node == NULL ? work->snapshot->size_bytes : 0,
         .result = &work->result,
     };
     if (work->node != NULL && work->node->kind != FX_NODE_FOLDER) {
         return fx_unpack_node(&request, work->node, err);
     }
-    return fx_unpack_tree(&request, work->node == NULL ? &work->root : &work->node->subtree, err);
+    const fx_root root = wanted_root(work);
+    return fx_unpack_tree(&request, &root.id, err);
 }
 
 static fx_code
@@ -216,20 +284,15 @@ static fx_code
 check_in_place(const restoring *work, fx_err *err)
 {
     const fx_source_driver *driver = NULL;
-    if (work->options->path != NULL) {
-        return FX_OK;
+    fx_code code = find_settler(work, &driver, err);
+    if (code != FX_OK || driver == NULL) {
+        return code;
     }
-    if (fx_source_find(work->snapshot->kind, &driver, err) != FX_OK) {
-        return err->code;
-    }
-    if ((driver->abilities & FX_SOURCE_SETTLES) != 0) {
-        return fx_fail(
-            err,
-            FX_ERR_UNSUPPORTED,
-            "could not restore in place: a snapshot of kind %.31s needs a folder of its own",
-            work->snapshot->kind);
-    }
-    return FX_OK;
+    return fx_fail(
+        err,
+        FX_ERR_UNSUPPORTED,
+        "could not restore in place: a snapshot of kind %.31s needs a folder of its own",
+        work->snapshot->kind);
 }
 
 static fx_code
@@ -273,8 +336,8 @@ survey(restoring *work, fx_err *err)
         work->result.done_bytes = work->node->size_bytes;
         return FX_OK;
     }
-    const fx_chunk_id *root = work->node == NULL ? &work->root : &work->node->subtree;
-    return fx_survey_tree(work->repository, root, work->events, &work->result, err);
+    const fx_root root = wanted_root(work);
+    return fx_survey_tree(&root, work->events, &work->result, err);
 }
 
 fx_code
@@ -293,6 +356,10 @@ fx_restore(
         .events = events,
     };
     fx_code code = fx_repository_snapshot_root(repository, snapshot->id, &work.root, err);
+    if (code == FX_OK) {
+        tell_doubt(&work);
+        code = check(&work, err);
+    }
     if (code == FX_OK && options->path != NULL) {
         code = find_path(&work, options->path, err);
     }

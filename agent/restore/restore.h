@@ -16,6 +16,7 @@ typedef struct fx_restore_options {
     bool in_place;
     bool dry_run;        /* only count, and look at the target */
     fx_wall target_time; /* for sources that replay; 0: none */
+    bool ignores_gaps;   /* on the way to it: they are only told */
     const char *url;     /* for what is written by a driver: where the repository and its key are */
     const char *key_file;
 } fx_restore_options;

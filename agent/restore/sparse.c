@@ -1,26 +1,8 @@
 #include "agent/restore/sparse.h"
 
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { BLOCK_BYTES = 4096 };
-
-int
-fx_write_at(int fd, fx_bytes bytes, uint64_t at)
-{
-    const unsigned char *data = bytes.data;
-    size_t done_bytes = 0;
-    while (done_bytes < bytes.size_bytes) {
-        ssize_t put_bytes =
-            pwrite(fd, data + done_bytes, bytes.size_bytes - done_bytes, (off_t)(at + done_bytes));
-        if (put_bytes < 0 && errno != EINTR) {
-            return errno;
-        }
-        done_bytes += put_bytes < 0 ? 0 : (size_t)put_bytes;
-    }
-    return 0;
-}
 
 static size_t
 block_at(uint64_t at, size_t left_bytes)
@@ -37,7 +19,7 @@ is_zero_block(const unsigned char *data, size_t size_bytes)
 }
 
 int
-fx_write_sparse(int fd, fx_bytes bytes, uint64_t at, uint64_t *out_end)
+fx_write_sparse(const fx_outlet *outlet, fx_bytes bytes, uint64_t at, uint64_t *out_end)
 {
     const unsigned char *data = bytes.data;
     size_t done_bytes = 0;
@@ -51,7 +33,7 @@ fx_write_sparse(int fd, fx_bytes bytes, uint64_t at, uint64_t *out_end)
             step_bytes = block_at(at + done_bytes + run_bytes, left_bytes - run_bytes);
         }
         fx_bytes run = {data + done_bytes, run_bytes};
-        int failed = fx_write_at(fd, run, at + done_bytes);
+        int failed = fx_outlet_write(outlet, run, at + done_bytes);
         if (failed != 0) {
             return failed;
         }

@@ -79,7 +79,7 @@ typedef struct emptying {
 void
 fx_staging_unlock(int folder_fd, const char *name, unsigned mode)
 {
-    int ignored = fchmodat(folder_fd, name, mode, 0);
+    int ignored = fchmodat(folder_fd, name, mode, AT_SYMLINK_NOFOLLOW);
     (void)ignored;
 }
 

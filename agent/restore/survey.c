@@ -9,7 +9,7 @@ typedef struct level {
 
 static fx_code
 walk(
-    fx_repository *repository,
+    const fx_chunks *chunks,
     const fx_events *events,
     level *levels,
     size_t *depth,
@@ -36,7 +36,7 @@ walk(
     }
     result->folder_count++;
     level below = {0};
-    if (fx_tree_read(repository, &node->subtree, &below.tree, err) != FX_OK) {
+    if (fx_tree_read(chunks, &node->subtree, &below.tree, err) != FX_OK) {
         return fx_err_wrap(err, "reading the folder \"%.150s\"", node->name);
     }
     levels[(*depth)++] = below;
@@ -44,20 +44,15 @@ walk(
 }
 
 fx_code
-fx_survey_tree(
-    fx_repository *repository,
-    const fx_chunk_id *root,
-    const fx_events *events,
-    fx_restore_result *result,
-    fx_err *err)
+fx_survey_tree(const fx_root *root, const fx_events *events, fx_restore_result *result, fx_err *err)
 {
     level *levels = calloc(DEPTH_MAX, sizeof *levels);
     FX_ASSERT(levels != NULL);
     size_t depth = 0;
-    fx_code code = fx_tree_read(repository, root, &levels[0].tree, err);
+    fx_code code = fx_tree_read(&root->chunks, &root->id, &levels[0].tree, err);
     depth = code == FX_OK ? 1 : 0;
     while (code == FX_OK && depth > 0) {
-        code = walk(repository, events, levels, &depth, result, err);
+        code = walk(&root->chunks, events, levels, &depth, result, err);
     }
     while (depth > 0) {
         fx_tree_free(levels[--depth].tree);

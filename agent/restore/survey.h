@@ -6,8 +6,4 @@
 
 /* Counts files, folders and bytes. errors: DAMAGED, WRONG_KEY, CANCELLED, LIMIT, the store's */
 FX_MUST_USE fx_code fx_survey_tree(
-    fx_repository *repository,
-    const fx_chunk_id *root,
-    const fx_events *events,
-    fx_restore_result *result,
-    fx_err *err);
+    const fx_root *root, const fx_events *events, fx_restore_result *result, fx_err *err);

@@ -128,7 +128,7 @@ has_chunk(unpacking *work, const fx_pending_file *file, const fx_extent *extent,
         got_bytes += (size_t)got;
     }
     return fx_repository_is_chunk(
-        work->request->repository, &extent->chunk, fx_buf_bytes(&work->kept));
+        &work->request->chunks, &extent->chunk, fx_buf_bytes(&work->kept));
 }
 
 /* Zeros where a file that was there may have something else. */
@@ -397,7 +397,7 @@ push_folder(unpacking *work, int fd, const fx_node *node, const fx_chunk_id *id,
         return fx_fail(
             err, FX_ERR_LIMIT, "could not restore \"%.100s…\": path too long", folder->path);
     }
-    if (fx_tree_read(work->request->repository, id, &folder->tree, err) != FX_OK) {
+    if (fx_tree_read(&work->request->chunks, id, &folder->tree, err) != FX_OK) {
         return fx_err_wrap(
             err, "restoring \"%.200s\"", folder->path[0] == '\0' ? "/" : folder->path);
     }
@@ -476,7 +476,7 @@ unpacking_new(const fx_unpack_request *request)
     fx_buf_init(&work->kept, FX_CHUNK_MAX_BYTES);
     fx_pending_init(&work->pending, request);
     work->fetcher = fx_fetcher_new(
-        request->repository,
+        &request->chunks,
         fx_pending_file_take,
         &work->pending,
         request->events == NULL ? NULL : request->events->cancel);

@@ -8,7 +8,7 @@
 #include "agent/restore/restore.h"
 
 typedef struct fx_unpack_request {
-    fx_repository *repository;
+    fx_chunks chunks;
     int folder_fd;
     bool is_private; /* the folder is ours: nothing but what we write appears in it */
     /* What is there is kept where it is the same already, and replaced where it differs; other
@@ -16,7 +16,8 @@ typedef struct fx_unpack_request {
     bool keeps;
     fx_apply *apply;
     const fx_events *events;
-    uint64_t total_bytes; /* for progress; 0: not known */
+    uint64_t total_count; /* of files; this and the next for progress; 0: not known */
+    uint64_t total_bytes;
     fx_restore_result *result;
 } fx_unpack_request;
 

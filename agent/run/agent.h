@@ -4,6 +4,7 @@
 #include "agent/link/journal.h"
 #include "agent/link/reporter.h"
 #include "agent/run/changes.h"
+#include "agent/run/gap_upload.h"
 #include "agent/run/gaps.h"
 #include "agent/run/jobs.h"
 #include "agent/run/probes.h"
@@ -26,6 +27,7 @@ typedef struct fx_agent {
     fx_probes *probes;
     fx_jobs *jobs;
     fx_gaps *gaps;
+    fx_gap_upload *gap_upload;
     fx_receivers *receivers;
     fx_endorsers endorsers;
     fx_journal *journal;

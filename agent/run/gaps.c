@@ -28,12 +28,17 @@ take(fx_gaps *gaps, const Fortress__Link__Gap *from, fx_err *err)
     bool is_closed = from->closed_by[0] != '\0';
     bool is_full = is_closed ? gaps->closed_count == FX_GAP_CLOSED_MAX : gaps->count == FX_GAP_MAX;
     if (is_full || strlen(from->closed_by) >= sizeof gap.closed_by ||
+        strlen(from->system) >= sizeof gap.system ||
         fx_name_parse(from->service, "service of a gap", &gap.service, err) != FX_OK) {
         return fx_fail(err, FX_ERR_DAMAGED, "it holds what no agent writes");
     }
     (void)snprintf(gap.reason, sizeof gap.reason, "%s", from->reason);
     (void)snprintf(gap.closed_by, sizeof gap.closed_by, "%s", from->closed_by);
     gap.closed = (fx_wall){.ns = from->closed_wall_ns};
+    (void)snprintf(gap.system, sizeof gap.system, "%s", from->system);
+    gap.timeline = from->timeline;
+    gap.segment_bytes = from->segment_bytes;
+    gap.is_stored = from->is_stored;
     if (is_closed) {
         gaps->closed[gaps->closed_count++] = gap;
     } else {
@@ -84,6 +89,10 @@ write_file(const fx_gaps *gaps, fx_err *err)
         all[i].closed_by = fx_link_text(gap->closed_by);
         all[i].closed_wall_ns = gap->closed.ns;
         all[i].service = fx_link_text(gap->service.text);
+        all[i].system = fx_link_text(gap->system);
+        all[i].timeline = gap->timeline;
+        all[i].segment_bytes = gap->segment_bytes;
+        all[i].is_stored = gap->is_stored;
         all[i].from_lsn = gap->from.value;
         all[i].to_lsn = gap->to.value;
         all[i].since_wall_ns = gap->since.ns;
@@ -132,38 +141,83 @@ fx_gaps_free(fx_gaps *gaps)
     }
 }
 
-/* Many gaps, few services: among FX_GAP_MAX there are always two of one service. */
 static void
-join_oldest(fx_gaps *gaps)
+join(fx_gaps *gaps, size_t into, size_t from)
+{
+    fx_gap *older = &gaps->all[into];
+    const fx_gap *newer = &gaps->all[from];
+    if (newer->from.value < older->from.value) {
+        older->from = newer->from;
+    }
+    if (newer->to.value > older->to.value) {
+        older->to = newer->to;
+    }
+    if (newer->since.ns > older->since.ns) {
+        older->since = newer->since; /* no backup begun before the later find closes it */
+    }
+    older->is_stored = older->is_stored && newer->is_stored; /* else as it is now */
+    (void)snprintf(older->reason, sizeof older->reason, "several gaps between these");
+    memmove(&gaps->all[from], &gaps->all[from + 1], (gaps->count - from - 1) * sizeof gaps->all[0]);
+    gaps->count--;
+}
+
+/* Rather those that the repository has each for itself. */
+static bool
+join_two(fx_gaps *gaps, bool is_stored, bool is_one_system)
 {
     for (size_t i = 0; i < gaps->count; i++) {
         for (size_t j = i + 1; j < gaps->count; j++) {
             fx_gap *older = &gaps->all[i];
             const fx_gap *newer = &gaps->all[j];
-            if (!fx_name_is(&older->service, &newer->service)) {
+            bool is_same_system = strcmp(older->system, newer->system) == 0;
+            if (!fx_name_is(&older->service, &newer->service) ||
+                (is_stored && !(older->is_stored && newer->is_stored)) ||
+                (is_one_system && !is_same_system)) {
                 continue;
             }
-            if (newer->from.value < older->from.value) {
-                older->from = newer->from;
+            if (!is_same_system) {
+                older->system[0] = '\0'; /* bounds on two scales are none for a repository */
             }
-            if (newer->to.value > older->to.value) {
-                older->to = newer->to;
-            }
-            if (newer->since.ns > older->since.ns) {
-                older->since = newer->since; /* no backup begun before the later find closes it */
-            }
-            (void)snprintf(older->reason, sizeof older->reason, "several gaps between these");
-            memmove(&gaps->all[j], &gaps->all[j + 1], (gaps->count - j - 1) * sizeof gaps->all[0]);
-            gaps->count--;
-            return;
+            join(gaps, i, j);
+            return true;
         }
     }
+    return false;
+}
+
+/* Many gaps, few services: among FX_GAP_MAX there are always two of one service. */
+static void
+join_oldest(fx_gaps *gaps)
+{
+    bool is_joined =
+        join_two(gaps, true, true) || join_two(gaps, false, true) || join_two(gaps, false, false);
+    FX_ASSERT(is_joined);
+}
+
+/* A process that ends before it has stored anything behind a gap leaves it to the next to be found
+ * once more. */
+static bool
+is_known(const fx_gaps *gaps, const fx_gap *gap)
+{
+    for (size_t i = 0; i < gaps->count; i++) {
+        const fx_gap *one = &gaps->all[i];
+        if (one->system[0] != '\0' && strcmp(one->system, gap->system) == 0 &&
+            fx_name_is(&one->service, &gap->service) && one->timeline == gap->timeline &&
+            one->from.value == gap->from.value && one->to.value == gap->to.value) {
+            return true;
+        }
+    }
+    return false;
 }
 
 fx_code
 fx_gaps_add(fx_gaps *gaps, const fx_gap *gap, fx_err *err)
 {
     fx_monitor_lock(&gaps->monitor);
+    if (is_known(gaps, gap)) {
+        fx_monitor_unlock(&gaps->monitor);
+        return FX_OK;
+    }
     if (gaps->count == FX_GAP_MAX) {
         join_oldest(gaps);
     }
@@ -248,4 +302,56 @@ fx_gaps_list(fx_gaps *gaps, fx_gap out_list[FX_GAP_MAX])
     memcpy(out_list, gaps->all, count * sizeof gaps->all[0]);
     fx_monitor_unlock(&gaps->monitor);
     return count;
+}
+
+/* Of a server that did not say which it is nothing can be told to others. */
+static bool
+is_unstored(const fx_gap *gap)
+{
+    return !gap->is_stored && gap->system[0] != '\0';
+}
+
+bool
+fx_gaps_find_unstored(fx_gaps *gaps, fx_gap *out_gap)
+{
+    const fx_gap *found = NULL;
+    fx_monitor_lock(&gaps->monitor);
+    for (size_t i = 0; found == NULL && i < gaps->count; i++) {
+        found = is_unstored(&gaps->all[i]) ? &gaps->all[i] : NULL;
+    }
+    for (size_t i = 0; found == NULL && i < gaps->closed_count; i++) {
+        found = is_unstored(&gaps->closed[i]) ? &gaps->closed[i] : NULL;
+    }
+    if (found != NULL) {
+        *out_gap = *found;
+    }
+    fx_monitor_unlock(&gaps->monitor);
+    return found != NULL;
+}
+
+static bool
+mark(fx_gap *items, size_t count, const fx_gap *gap)
+{
+    bool is_changed = false;
+    for (size_t i = 0; i < count; i++) {
+        fx_gap *one = &items[i];
+        if (!one->is_stored && fx_name_is(&one->service, &gap->service) &&
+            strcmp(one->system, gap->system) == 0 && one->from.value == gap->from.value &&
+            one->to.value == gap->to.value && one->since.ns == gap->since.ns) {
+            one->is_stored = true;
+            is_changed = true;
+        }
+    }
+    return is_changed;
+}
+
+fx_code
+fx_gaps_mark_stored(fx_gaps *gaps, const fx_gap *gap, fx_err *err)
+{
+    fx_monitor_lock(&gaps->monitor);
+    bool is_open = mark(gaps->all, gaps->count, gap);
+    bool is_closed = mark(gaps->closed, gaps->closed_count, gap);
+    fx_code code = is_open || is_closed ? write_file(gaps, err) : FX_OK;
+    fx_monitor_unlock(&gaps->monitor);
+    return code == FX_OK ? FX_OK : fx_err_wrap(err, "noting that the repository has a gap");
 }

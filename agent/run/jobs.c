@@ -66,6 +66,7 @@ open_repository(
         fx_repository_open(where->url, key, out_repository, err) != FX_OK) {
         return err->code;
     }
+    fx_repository_set_compression(*out_repository, fx_config_compression(where));
     char cache[PATH_MAX];
     fx_err ignored = {0};
     (void)snprintf(cache, sizeof cache, "%s/cache", jobs->config->state_dir);

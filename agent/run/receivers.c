@@ -54,7 +54,10 @@ on_gap(void *ctx, const fx_wal_gap *found)
         .from = found->from,
         .to = found->to.value > found->from.value ? found->to : found->from,
         .since = found->found_at,
+        .timeline = found->timeline,
+        .segment_bytes = found->segment_bytes,
     };
+    (void)snprintf(gap.system, sizeof gap.system, "%s", found->system);
     (void)snprintf(gap.reason, sizeof gap.reason, "%s", found->reason);
     if (fx_gaps_add(one->owner->gaps, &gap, &err) != FX_OK) {
         FX_LOG(one->owner->log, ERROR, "wal.gap_not_recorded", FX_ERR_FIELD(&err));
@@ -151,6 +154,7 @@ open_one(fx_receivers *receivers, const fx_agent_config *config, unsigned index,
         FX_OK) {
         return fx_err_wrap(err, "opening the repository for WAL");
     }
+    fx_repository_set_compression(one->repository, fx_config_compression(config->repository));
     fx_monitor_init(&one->monitor);
     receivers->count++;
     int result = pthread_create(&one->thread, NULL, run, one);

@@ -210,6 +210,7 @@ open_all(fx_agent *agent, fx_err *err)
         return err->code;
     }
     agent->jobs = fx_jobs_open(agent->loop, agent->config, agent->gaps, agent->log);
+    agent->gap_upload = fx_gap_upload_open(agent->loop, agent->config, agent->gaps, agent->log);
     fx_agent_trust_promotions(agent);
     for (size_t i = 0; i < agent->service_count; i++) {
         if (fx_service_start(agent->services[i], err) != FX_OK) {
@@ -231,6 +232,7 @@ close_all(fx_agent *agent)
     fx_reporter_free(FX_TAKE(agent->reporter));
     fx_probes_stop(agent->probes);
     fx_jobs_stop(agent->jobs);
+    fx_gap_upload_stop(agent->gap_upload);
     fx_receivers_free(agent->receivers);
     for (size_t i = 0; i < agent->service_count; i++) {
         fx_service_stop(agent->services[i]); /* lets an order that waits for it end */
@@ -241,6 +243,7 @@ close_all(fx_agent *agent)
     }
     fx_probes_free(agent->probes);
     fx_jobs_free(agent->jobs);
+    fx_gap_upload_free(agent->gap_upload);
     fx_gaps_free(agent->gaps);
     fx_journal_free(agent->journal);
     fx_endorsers_deinit(&agent->endorsers);

@@ -10,18 +10,10 @@
 
 #include <stdatomic.h>
 
-typedef struct fx_progress {
-    uint64_t file_count;
-    uint64_t done_bytes;
-    uint64_t reused_bytes; /* of done_bytes: known from the parent snapshot, not read again */
-    uint64_t total_bytes;  /* 0 when not known */
-    const char *what;      /* is counted in file_count; NULL: files */
-} fx_progress;
-
 /* What a long operation tells: from any of its threads, one call at a time. Members may be NULL. */
 typedef struct fx_events {
     void *ctx;
-    void (*progress)(void *ctx, const fx_progress *progress);
+    fx_progress_function progress;
     /* Something is missing from the result or different in it; the rest is complete. */
     void (*warning)(void *ctx, const char *path, const char *reason);
     const atomic_bool *cancel; /* set by another thread or a signal handler: ends with CANCELLED */
@@ -47,6 +39,11 @@ typedef struct fx_settle_options {
     const char *key_file;
 } fx_settle_options;
 
+typedef struct fx_check_options {
+    fx_wall target_time; /* 0: none */
+    bool ignores_gaps;   /* what is known to be missing on the way to it is only a warning */
+} fx_check_options;
+
 enum fx_source_ability {
     FX_SOURCE_SETTLES = 1, /* has settle() */
     FX_SOURCE_REPLAYS = 2, /* --time is a point to replay to, after the end of the snapshot */
@@ -64,6 +61,15 @@ typedef struct fx_source_driver {
         const fx_backup_options *options,
         const fx_events *events,
         fx_snapshot *out_snapshot,
+        fx_err *err);
+    /* Can the snapshot be made ready for use at that time? Asked before anything is restored. Only
+     * with FX_SOURCE_SETTLES. errors: INVALID, NOT_FOUND (what leads there is missing), and the
+     * store's */
+    fx_code (*check)(
+        fx_repository *repository,
+        const fx_snapshot *snapshot,
+        const fx_check_options *options,
+        const fx_events *events,
         fx_err *err);
     /* Makes a restored tree ready for use, before it is renamed into place. Only with
      * FX_SOURCE_SETTLES. */

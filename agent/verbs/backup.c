@@ -14,10 +14,12 @@ enum { HOST_NAME_BYTES = 256, PATHS_MAX = 4096 };
     "  --name NAME      what the data set is called; snapshots of one name follow each other\n"    \
     "  --host NAME      of the snapshot, instead of this host's\n"                                 \
     "  --tag NAME       of the snapshot; may be given several times\n"                             \
+    "  --compression N  a level of zstd from 1 (usual) to 19, or none: see the threat model\n"     \
     "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"                                  \
     "  --key-file FILE  the repository's key; or FORTRESS_KEY_FILE\n"                              \
     "  --scope NAME     whose keys to write with, else the key file's first; or FORTRESS_SCOPE\n"  \
-    "  --json           events as JSON, one a line\n"
+    "  --json           events as JSON, one a line\n"                                              \
+    "  --no-progress    do not show how far it has come\n"
 
 static const fx_usage files_usage = {
     .text =
@@ -26,7 +28,7 @@ static const fx_usage files_usage = {
         "read or changes while it is read is a warning (exit status 3); the rest is saved.\n"
         "\n" COMMON_OPTIONS
         "  --force          read all files, also those that have not changed since the last time\n",
-    .accepts = "name host force scope tag ",
+    .accepts = "name host force scope tag compression no-progress ",
     .rest_min = 1,
     .rest_max = PATHS_MAX,
 };
@@ -37,7 +39,7 @@ static const fx_usage postgres_usage = {
         "Saves a base backup of a PostgreSQL server over the replication protocol.\n"
         "CONNINFO is libpq's: \"host=… port=… user=… passfile=…\", of a role with REPLICATION.\n"
         "\n" COMMON_OPTIONS,
-    .accepts = "name host scope tag ",
+    .accepts = "name host scope tag compression no-progress ",
     .rest_min = 1,
     .rest_max = 1,
 };
@@ -111,6 +113,7 @@ run_backup(const char *kind, const fx_usage *usage, int argc, char **argv)
         return status;
     }
     fx_report_init(&report, options.is_json);
+    fx_report_show_progress(&report, &options);
     fx_json *summary = NULL;
     if (take_backup(kind, &options, &report, &snapshot, &err) == FX_OK) {
         summary = fx_json_object();

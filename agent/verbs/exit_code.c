@@ -1,5 +1,6 @@
 #include "agent/verbs/exit_code.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 fx_exit
@@ -22,22 +23,42 @@ fx_exit_of(fx_code code)
         return FX_EXIT_EXISTS;
     case FX_ERR_UNREACHABLE:
     case FX_ERR_TIMEOUT:
-    case FX_ERR_BUSY:
         return FX_EXIT_UNREACHABLE;
     case FX_ERR_CANCELLED:
         return FX_EXIT_CANCELLED;
     case FX_ERR_HELD:
         return FX_EXIT_HELD;
     case FX_ERR_INVALID:
+        return FX_EXIT_INVALID;
     case FX_ERR_LIMIT:
+        return FX_EXIT_LIMIT;
     case FX_ERR_IO:
+        return FX_EXIT_IO;
     case FX_ERR_CONFLICT:
+        return FX_EXIT_CONFLICT;
     case FX_ERR_STALE:
+        return FX_EXIT_STALE;
     case FX_ERR_UNSUPPORTED:
+        return FX_EXIT_UNSUPPORTED;
+    case FX_ERR_BUSY:
+        return FX_EXIT_BUSY;
     case FX_ERR_FAILED:
-        return FX_EXIT_FAILED;
+        return FX_EXIT_REFUSED;
     }
     return FX_EXIT_FAILED;
+}
+
+const char *
+fx_exit_advice(const fx_err *err)
+{
+    if (err->code == FX_ERR_NO_SPACE) {
+        return "make room there and run it again; nothing that was stored is lost";
+    }
+    if (err->sys_errno == EROFS) {
+        return "make it writable there, or choose another place, and run it again; nothing that "
+               "was stored is lost";
+    }
+    return NULL;
 }
 
 int
@@ -51,5 +72,9 @@ fx_exit_print(const fx_err *err)
         err->context[0] == '\0' ? "" : " (",
         err->context,
         err->context[0] == '\0' ? "" : ")");
+    const char *advice = fx_exit_advice(err);
+    if (advice != NULL) {
+        (void)fprintf(stderr, "fortress-agent: %s\n", advice);
+    }
     return (int)fx_exit_of(err->code);
 }

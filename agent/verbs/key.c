@@ -325,33 +325,16 @@ leave(const fx_options *options, fx_keyring_change *change, fx_err *err)
     return FX_OK;
 }
 
-static int
-run_change(int argc, char **argv, const fx_usage *usage, fx_keyring_step step, const char *done)
-{
-    fx_options options;
-    fx_report report;
-    fx_err err = {0};
-    int status = 0;
-    if (!fx_options_read(argc, argv, usage, &options, &status)) {
-        return status;
-    }
-    fx_report_init(&report, options.is_json);
-    if (fx_keyring_run_change(&options, step, &err) == FX_OK && !options.is_json) {
-        (void)printf("%s\n", done);
-    }
-    return fx_report_end(&report, &err, NULL);
-}
-
 int
 fx_verb_key_add(int argc, char **argv)
 {
-    return run_change(argc, argv, &add_usage, add, "The recipient was added.");
+    return fx_keyring_change_verb(argc, argv, &add_usage, add, "The recipient was added.");
 }
 
 int
 fx_verb_key_remove(int argc, char **argv)
 {
-    return run_change(
+    return fx_keyring_change_verb(
         argc,
         argv,
         &remove_usage,
@@ -362,7 +345,7 @@ fx_verb_key_remove(int argc, char **argv)
 int
 fx_verb_key_rotate(int argc, char **argv)
 {
-    return run_change(
+    return fx_keyring_change_verb(
         argc,
         argv,
         &rotate_usage,
@@ -374,13 +357,14 @@ fx_verb_key_rotate(int argc, char **argv)
 int
 fx_verb_key_publish(int argc, char **argv)
 {
-    return run_change(argc, argv, &publish_usage, leave, "The repository knows the key file.");
+    return fx_keyring_change_verb(
+        argc, argv, &publish_usage, leave, "The repository knows the key file.");
 }
 
 int
 fx_verb_key_export(int argc, char **argv)
 {
-    return run_change(
+    return fx_keyring_change_verb(
         argc,
         argv,
         &export_usage,

@@ -1,6 +1,9 @@
 #include "agent/verbs/keyring.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include "agent/verbs/report.h"
 
 fx_code
 fx_keyring_named(const fx_options *options, fx_err *err)
@@ -114,8 +117,8 @@ save(
                      "publish\"");
 }
 
-fx_code
-fx_keyring_run_change(const fx_options *options, fx_keyring_step step, fx_err *err)
+static fx_code
+run_change(const fx_options *options, fx_keyring_step step, fx_err *err)
 {
     FX_AUTO(fx_repository_key) key = NULL;
     fx_keyring_change change = {.keyring = NULL};
@@ -131,4 +134,22 @@ fx_keyring_run_change(const fx_options *options, fx_keyring_step step, fx_err *e
     }
     fx_keyring_change_end(&change);
     return code;
+}
+
+int
+fx_keyring_change_verb(
+    int argc, char **argv, const fx_usage *usage, fx_keyring_step step, const char *done)
+{
+    fx_options options;
+    fx_report report;
+    fx_err err = {0};
+    int status = 0;
+    if (!fx_options_read(argc, argv, usage, &options, &status)) {
+        return status;
+    }
+    fx_report_init(&report, options.is_json);
+    if (run_change(&options, step, &err) == FX_OK && !options.is_json) {
+        (void)printf("%s\n", done);
+    }
+    return fx_report_end(&report, &err, NULL);
 }

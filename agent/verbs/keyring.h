@@ -30,8 +30,9 @@ fx_keyring_change_begin(const fx_options *options, fx_keyring_change *out_change
 void fx_keyring_change_end(fx_keyring_change *change);
 
 /*
- * Checks that the key file is the repository's, has `step` change the keyring, saves it, and tells
- * the repository. Nothing is changed when the step fails.
+ * A whole verb: checks that the key file is the repository's, has `step` change the keyring, saves
+ * it, tells the repository, and says `done`. Nothing is changed when the step fails. Gives the exit
+ * code.
  */
-FX_MUST_USE fx_code
-fx_keyring_run_change(const fx_options *options, fx_keyring_step step, fx_err *err);
+int fx_keyring_change_verb(
+    int argc, char **argv, const fx_usage *usage, fx_keyring_step step, const char *done);

@@ -20,6 +20,7 @@ enum option_id {
     OPTION_TIME,
     OPTION_NUMERIC_OWNER,
     OPTION_IN_PLACE,
+    OPTION_IGNORE_GAPS,
     OPTION_READ_DATA,
     OPTION_SCOPE,
     OPTION_OUT,
@@ -50,6 +51,8 @@ enum option_id {
     OPTION_REASON,
     OPTION_CLAIM_WINDOW,
     OPTION_ERASED,
+    OPTION_NO_PROGRESS,
+    OPTION_COMPRESSION,
 };
 
 static const struct option known[] = {
@@ -66,6 +69,7 @@ static const struct option known[] = {
     {"time", required_argument, NULL, OPTION_TIME},
     {"numeric-owner", no_argument, NULL, OPTION_NUMERIC_OWNER},
     {"in-place", no_argument, NULL, OPTION_IN_PLACE},
+    {"ignore-gaps", no_argument, NULL, OPTION_IGNORE_GAPS},
     {"read-data", optional_argument, NULL, OPTION_READ_DATA},
     {"scope", required_argument, NULL, OPTION_SCOPE},
     {"out", required_argument, NULL, OPTION_OUT},
@@ -97,6 +101,8 @@ static const struct option known[] = {
     {"reason", required_argument, NULL, OPTION_REASON},
     {"claim-window", required_argument, NULL, OPTION_CLAIM_WINDOW},
     {"erased", no_argument, NULL, OPTION_ERASED},
+    {"no-progress", no_argument, NULL, OPTION_NO_PROGRESS},
+    {"compression", required_argument, NULL, OPTION_COMPRESSION},
     {NULL, 0, NULL, 0},
 };
 
@@ -170,6 +176,7 @@ flag_of(enum option_id id, fx_options *options)
         {OPTION_FORCE, &options->is_forced},
         {OPTION_NUMERIC_OWNER, &options->numeric_owner},
         {OPTION_IN_PLACE, &options->in_place},
+        {OPTION_IGNORE_GAPS, &options->ignore_gaps},
         {OPTION_READ_DATA, &options->read_data},
         {OPTION_WRITE_ONLY, &options->write_only},
         {OPTION_YES, &options->is_confirmed},
@@ -177,6 +184,7 @@ flag_of(enum option_id id, fx_options *options)
         {OPTION_REVOKE, &options->revoke},
         {OPTION_TAKE_OVER, &options->take_over},
         {OPTION_ERASED, &options->erased},
+        {OPTION_NO_PROGRESS, &options->no_progress},
     };
     for (size_t index = 0; index < sizeof places / sizeof *places; index++) {
         if (places[index].id == id) {
@@ -362,6 +370,11 @@ take_option(const char *verb, const struct option *option, fx_options *options)
             return wrong_usage(
                 verb, "--tag takes letters, digits, '.', '_' and '-', up to 16 times, not", optarg);
         }
+    } else if (id == OPTION_COMPRESSION) {
+        if (fx_zip_level_parse(optarg, &options->compression, &err) != FX_OK) {
+            return wrong_usage(
+                verb, "--compression takes none or a level from 1 to 19, not", optarg);
+        }
     } else if (count_of(id, options) != NULL || length_of(id, options) != NULL) {
         return take_number(verb, option, options);
     } else if (options->recipient_kind != NULL) {
@@ -394,6 +407,7 @@ fx_options_read(
 {
     const char *verb = argv[0];
     *out_options = (fx_options){
+        .compression = FX_ZIP_USUAL_LEVEL,
         .repo = getenv("FORTRESS_REPO"),         // NOLINT(concurrency-mt-unsafe): one thread so far
         .key_file = getenv("FORTRESS_KEY_FILE"), // NOLINT(concurrency-mt-unsafe): likewise
         .scope = getenv("FORTRESS_SCOPE"),       // NOLINT(concurrency-mt-unsafe): likewise

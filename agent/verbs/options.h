@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/repository/retention.h"
 #include "common/repository/tags.h"
+#include "common/zip/zip.h"
 
 enum { FX_OPTIONS_TIERS_MAX = 8 };
 
@@ -32,10 +33,12 @@ typedef struct fx_options {
     char **rest; /* the words that are no options */
     int rest_count;
     unsigned live_percent;
+    int compression; /* level, or FX_ZIP_NONE */
     bool is_json;
     bool is_forced;
     bool numeric_owner;
     bool in_place;
+    bool ignore_gaps;
     bool read_data;
     unsigned read_part; /* of read_part_count; 0: all */
     unsigned read_part_count;
@@ -46,6 +49,7 @@ typedef struct fx_options {
     bool revoke;
     bool take_over;
     bool erased;
+    bool no_progress;
 } fx_options;
 
 typedef struct fx_usage {

@@ -19,8 +19,9 @@ static const fx_usage repair_usage = {
         "  --jobs N             objects at a time (default 4, at most 64)\n"
         "  --repo URL           or FORTRESS_REPO\n"
         "  --key-file FILE      the repository's key; or FORTRESS_KEY_FILE\n"
-        "  --json               events as JSON, one a line\n",
-    .accepts = "from jobs dry-run ",
+        "  --json               events as JSON, one a line\n"
+        "  --no-progress        do not show how far it has come\n",
+    .accepts = "from jobs dry-run no-progress ",
 };
 
 static const fx_usage index_usage = {
@@ -31,47 +32,15 @@ static const fx_usage index_usage = {
             "  --dry-run            change nothing\n"
             "  --repo URL           or FORTRESS_REPO\n"
             "  --key-file FILE      the repository's key; or FORTRESS_KEY_FILE\n"
-            "  --json               events as JSON, one a line\n",
-    .accepts = "dry-run ",
+            "  --json               events as JSON, one a line\n"
+            "  --no-progress        do not show how far it has come\n",
+    .accepts = "dry-run no-progress ",
 };
-
-static void
-tell(fx_report *report, const char *name, const char *text)
-{
-    if (report->is_json) {
-        fx_json *event = fx_json_object();
-        fx_json_set_text(event, name, text);
-        fx_report_event(report, name, event);
-        return;
-    }
-    (void)printf("%s: ", name);
-    fx_print_safe(stdout, text);
-    (void)putchar('\n');
-}
-
-static void
-on_finding(void *ctx, const char *text)
-{
-    tell(ctx, "damage", text);
-}
 
 static void
 on_healed(void *ctx, const char *text)
 {
-    tell(ctx, "healed", text);
-}
-
-static void
-on_progress(void *ctx, const fx_copy_progress *progress)
-{
-    const fx_report *report = ctx;
-    const fx_progress shown = {
-        .file_count = progress->object_count,
-        .done_bytes = progress->done_bytes,
-        .total_bytes = progress->total_bytes,
-        .what = "objects",
-    };
-    fx_events_progress(&report->events, &shown);
+    fx_report_tell(ctx, "healed", text);
 }
 
 static fx_code
@@ -93,9 +62,9 @@ repair(const fx_options *options, fx_report *report, fx_repair_report *out, fx_e
         .key = key,
         .job_count = options->jobs,
         .dry_run = options->dry_run,
-        .finding = on_finding,
+        .finding = fx_report_damage,
         .healed = on_healed,
-        .progress = on_progress,
+        .progress = report->events.progress,
         .ctx = report,
         .cancel = report->events.cancel,
     };
@@ -133,8 +102,10 @@ fx_verb_repair(int argc, char **argv)
         return status;
     }
     fx_report_init(&report, options.is_json);
+    fx_report_show_progress(&report, &options);
     fx_json *summary = fx_json_object();
     fx_code code = repair(&options, &report, &result, &err);
+    fx_report_end_progress(&report);
     fx_json_set_int(summary, "checked_count", (int64_t)result.checked_count);
     fx_json_set_int(summary, "checked_bytes", (int64_t)result.checked_bytes);
     fx_json_set_int(summary, "damaged_count", (int64_t)result.damaged_count);
@@ -148,13 +119,19 @@ fx_verb_repair(int argc, char **argv)
 }
 
 static fx_code
-repair_index(const fx_options *options, fx_reindex_report *out, fx_err *err)
+repair_index(const fx_options *options, fx_report *report, fx_reindex_report *out, fx_err *err)
 {
     FX_AUTO(fx_repository_key) key = NULL;
     if (fx_session_load_key(options, &key, err) != FX_OK) {
         return err->code;
     }
-    return fx_repository_reindex(options->repo, key, options->dry_run, out, err);
+    const fx_reindex_options reindexing = {
+        .key = key,
+        .dry_run = options->dry_run,
+        .progress = report->events.progress,
+        .ctx = report,
+    };
+    return fx_repository_reindex(options->repo, &reindexing, out, err);
 }
 
 int
@@ -169,8 +146,10 @@ fx_verb_repair_index(int argc, char **argv)
         return status;
     }
     fx_report_init(&report, options.is_json);
+    fx_report_show_progress(&report, &options);
     fx_json *summary = fx_json_object();
-    fx_code code = repair_index(&options, &result, &err);
+    fx_code code = repair_index(&options, &report, &result, &err);
+    fx_report_end_progress(&report);
     fx_json_set_int(summary, "pack_count", (int64_t)result.pack_count);
     fx_json_set_int(summary, "chunk_count", (int64_t)result.chunk_count);
     fx_json_set_int(summary, "index_count", (int64_t)result.index_count);

@@ -2,16 +2,16 @@
 #pragma once
 
 #include "agent/source/source.h"
+#include "agent/verbs/display.h"
+#include "agent/verbs/options.h"
+#include "agent/verbs/pace.h"
 #include "common/json/json.h"
 
 #include <stdio.h>
 
 typedef struct fx_report {
     bool is_json;
-    bool is_terminal; /* a progress line is drawn */
-    bool has_line;
-    fx_mono began;
-    fx_mono last; /* when progress was last shown */
+    fx_display *display; /* of progress; NULL: none is shown */
     uint32_t warning_count;
     fx_events events; /* to give to the operation; cancelled by SIGINT and SIGTERM */
 } fx_report;
@@ -19,8 +19,20 @@ typedef struct fx_report {
 /* Call once a process; the report must outlive the operation. */
 void fx_report_init(fx_report *report, bool is_json);
 
+/* From then on what events.progress is given is shown, unless --no-progress was. */
+void fx_report_show_progress(fx_report *report, const fx_options *options);
+
+/* No more of it: call it before a result is printed. The report's end does so, too. */
+void fx_report_end_progress(fx_report *report);
+
 /* One event that is not the last; takes `event`. Without --json nothing. */
 void fx_report_event(fx_report *report, const char *name, fx_json *event);
+
+/* A line "NAME: TEXT", or an event NAME with the text as its member NAME. */
+void fx_report_tell(fx_report *report, const char *name, const char *text);
+
+/* The same of "damage", for operations that call back; `ctx` is the report. */
+void fx_report_damage(void *ctx, const char *text);
 
 /*
  * The end: `err` NULL or without a code for success. With --json the summary object (taken; may be
@@ -28,10 +40,6 @@ void fx_report_event(fx_report *report, const char *name, fx_json *event);
  * the exit status.
  */
 int fx_report_end(fx_report *report, const fx_err *err, fx_json *summary);
-
-/* "1.5 GiB" */
-enum { FX_SIZE_TEXT_BYTES = 24 };
-void fx_size_format(uint64_t size_bytes, char out_text[FX_SIZE_TEXT_BYTES]);
 
 /* Control characters as \n, \x1b…, so that a name cannot write to the terminal. */
 void fx_print_safe(FILE *out, const char *text);

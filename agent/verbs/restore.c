@@ -21,6 +21,9 @@ static const fx_usage usage = {
         "  --path PATH      only this file or folder, put directly into the target\n"
         "  --time TIME      with latest: the newest that is not from after 2026-11-23T01:02:03Z;\n"
         "                   a PostgreSQL server then replays up to this time when it starts\n"
+        "  --ignore-gaps    with --time: replay as far as it goes, even where WAL on the way to "
+        "it\n"
+        "                   is known to be missing\n"
         "  --source NAME    with latest: of this source, \"files:app-data\" or \"app-data\"\n"
         "  --host NAME      with latest: of this host\n"
         "  --numeric-owner  owners by number, not by name\n"
@@ -29,8 +32,10 @@ static const fx_usage usage = {
         "  --dry-run        only say what would be restored\n"
         "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"
         "  --key-file FILE  the repository's key; or FORTRESS_KEY_FILE\n"
-        "  --json           events as JSON, one a line\n",
-    .accepts = "target path time source host numeric-owner in-place dry-run ",
+        "  --json           events as JSON, one a line\n"
+        "  --no-progress    do not show how far it has come\n",
+    .accepts =
+        "target path time ignore-gaps source host numeric-owner in-place dry-run no-progress ",
     .rest_min = 1,
     .rest_max = 1,
 };
@@ -168,6 +173,7 @@ restore(
             .in_place = options->in_place,
             .dry_run = options->dry_run,
             .target_time = options->time,
+            .ignores_gaps = options->ignore_gaps,
             .url = options->repo,
             .key_file = options->key_file,
         };
@@ -219,6 +225,7 @@ fx_verb_restore(int argc, char **argv)
         return FX_EXIT_USAGE;
     }
     fx_report_init(&report, options.is_json);
+    fx_report_show_progress(&report, &options);
     if (restore(&options, &report, &snapshot, &result, &err) != FX_OK) {
         return fx_report_end(&report, &err, NULL);
     }

@@ -62,18 +62,8 @@ create(const fx_options *options, fx_keyring_change *change, fx_err *err)
 int
 fx_verb_scope_create(int argc, char **argv)
 {
-    fx_options options;
-    fx_report report;
-    fx_err err = {0};
-    int status = 0;
-    if (!fx_options_read(argc, argv, &create_usage, &options, &status)) {
-        return status;
-    }
-    fx_report_init(&report, options.is_json);
-    if (fx_keyring_run_change(&options, create, &err) == FX_OK && !options.is_json) {
-        (void)printf("Scope %s is ready. Keep copies of the key file.\n", options.rest[0]);
-    }
-    return fx_report_end(&report, &err, NULL);
+    return fx_keyring_change_verb(
+        argc, argv, &create_usage, create, "The scope is ready. Keep copies of the key file.");
 }
 
 /* ---- list ---------------------------------------------------------------------------------------

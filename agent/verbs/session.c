@@ -68,6 +68,7 @@ fx_session_open(const fx_options *options, fx_session *out_session, fx_err *err)
         fx_repository_key_free(session.key);
         return err->code;
     }
+    fx_repository_set_compression(session.repository, options->compression);
     *out_session = session;
     return FX_OK;
 }

@@ -1,4 +1,5 @@
 /* fortress-agent snapshots */
+#include "agent/source/postgres/wal_gaps.h"
 #include "agent/verbs/options.h"
 #include "agent/verbs/report.h"
 #include "agent/verbs/session.h"
@@ -8,7 +9,9 @@
 
 static const fx_usage usage = {
     .text = "Usage: fortress-agent snapshots [OPTION…]\n"
-            "Lists the snapshots in a repository, oldest first. Needs no key.\n"
+            "Lists the snapshots in a repository, oldest first, and warns of WAL that is missing "
+            "behind\n"
+            "the newest base backup. Needs no key.\n"
             "\n"
             "  --source NAME    only of this source: \"files:app-data\" or \"app-data\"\n"
             "  --host NAME      only of this host\n"
@@ -71,6 +74,75 @@ show(fx_report *report, const fx_options *options, const fx_snapshot_list *list)
     return count;
 }
 
+static fx_json *
+gap_json(const fx_gap_verdict *verdict)
+{
+    const fx_gap_object *gap = &verdict->gap;
+    char from[FX_PG_LSN_TEXT_BYTES];
+    char to[FX_PG_LSN_TEXT_BYTES];
+    char found[FX_WALL_TEXT_BYTES];
+    fx_pg_lsn_format(gap->from, from);
+    fx_pg_lsn_format(gap->to, to);
+    fx_wall_format(gap->found, found);
+    fx_json *event = fx_json_object();
+    fx_json_set_text(event, "id", gap->id);
+    fx_json_set_text(event, "state", fx_gap_state_name(verdict->state));
+    fx_json_set_text(event, "covered_by", verdict->covered_by);
+    fx_json_set_text(event, "stream", gap->stream);
+    fx_json_set_int(event, "timeline", gap->timeline);
+    fx_json_set_text(event, "from_lsn", from);
+    fx_json_set_text(event, "to_lsn", to);
+    fx_json_set_text(event, "found", found);
+    fx_json_set_text(event, "service", gap->service.text);
+    fx_json_set_text(event, "host", gap->host.text);
+    fx_json_set_text(event, "reason", gap->reason);
+    return event;
+}
+
+/* All as events; for people those that matter. Whatever is chosen of the snapshots: a filter must
+ * not hide them. */
+static void
+show_gaps(fx_report *report, const char *repo, const fx_gap_verdicts *gaps)
+{
+    for (size_t i = 0; i < gaps->count; i++) {
+        char text[FX_GAP_TEXT_BYTES];
+        const fx_gap_verdict *verdict = &gaps->items[i];
+        if (report->is_json) {
+            fx_report_event(report, "gap", gap_json(verdict));
+        }
+        if (verdict->state == FX_GAP_OPEN) {
+            fx_gap_format(&verdict->gap, text);
+            report->events.warning(report->events.ctx, verdict->gap.stream, text);
+        }
+    }
+    if (gaps->unreadable_count > 0) {
+        char reason[96];
+        (void)snprintf(
+            reason,
+            sizeof reason,
+            "%zu gaps that were recorded cannot be read; run verify",
+            gaps->unreadable_count);
+        report->events.warning(report->events.ctx, repo, reason);
+    }
+}
+
+static void
+tell_gaps(
+    fx_report *report,
+    const char *repo,
+    fx_repository *repository,
+    const fx_snapshot_list *snapshots)
+{
+    fx_err err = {0};
+    fx_gap_verdicts gaps = {0};
+    if (fx_gaps_judge(repository, snapshots, &gaps, &err) != FX_OK) {
+        report->events.warning(report->events.ctx, "gaps", err.message);
+        return;
+    }
+    show_gaps(report, repo, &gaps);
+    fx_gap_verdicts_free(&gaps);
+}
+
 int
 fx_verb_snapshots(int argc, char **argv)
 {
@@ -89,6 +161,7 @@ fx_verb_snapshots(int argc, char **argv)
     if (fx_repository_open(options.repo, NULL, &repository, &err) == FX_OK &&
         fx_repository_list(repository, &list, &unreadable_count, &err) == FX_OK) {
         fx_json_set_int(summary, "snapshot_count", (int64_t)show(&report, &options, &list));
+        tell_gaps(&report, options.repo, repository, &list);
         fx_snapshot_list_free(&list);
         if (unreadable_count > 0) {
             char reason[96];

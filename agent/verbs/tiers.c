@@ -19,8 +19,9 @@ static const fx_usage replicate_usage = {
         "  --dry-run            say what would be copied\n"
         "  --repo URL           the source; or FORTRESS_REPO\n"
         "  --key-file FILE      if given, WAL and other streams are checked whole, too\n"
-        "  --json               events as JSON, one a line\n",
-    .accepts = "to bandwidth jobs dry-run ",
+        "  --json               events as JSON, one a line\n"
+        "  --no-progress        do not show how far it has come\n",
+    .accepts = "to bandwidth jobs dry-run no-progress ",
 };
 
 static const fx_usage status_usage = {
@@ -32,34 +33,6 @@ static const fx_usage status_usage = {
             "  --json               events as JSON, one a line\n",
     .accepts = "to ",
 };
-
-static void
-on_finding(void *ctx, const char *text)
-{
-    fx_report *report = ctx;
-    if (report->is_json) {
-        fx_json *event = fx_json_object();
-        fx_json_set_text(event, "damage", text);
-        fx_report_event(report, "damage", event);
-        return;
-    }
-    (void)fputs("damage: ", stdout);
-    fx_print_safe(stdout, text);
-    (void)putchar('\n');
-}
-
-static void
-on_progress(void *ctx, const fx_copy_progress *progress)
-{
-    const fx_report *report = ctx;
-    const fx_progress shown = {
-        .file_count = progress->object_count,
-        .done_bytes = progress->done_bytes,
-        .total_bytes = progress->total_bytes,
-        .what = "objects",
-    };
-    fx_events_progress(&report->events, &shown);
-}
 
 static fx_code
 replicate(const fx_options *options, fx_report *report, fx_replicate_report *out, fx_err *err)
@@ -73,8 +46,8 @@ replicate(const fx_options *options, fx_report *report, fx_replicate_report *out
         .job_count = options->jobs,
         .limit_bytes_s = options->bandwidth_bytes_s,
         .dry_run = options->dry_run,
-        .finding = on_finding,
-        .progress = on_progress,
+        .finding = fx_report_damage,
+        .progress = report->events.progress,
         .ctx = report,
         .cancel = report->events.cancel,
     };
@@ -115,8 +88,10 @@ fx_verb_replicate(int argc, char **argv)
         return status;
     }
     fx_report_init(&report, options.is_json);
+    fx_report_show_progress(&report, &options);
     fx_json *summary = fx_json_object();
     fx_code code = replicate(&options, &report, &result, &err);
+    fx_report_end_progress(&report);
     fx_json_set_int(summary, "copied_count", (int64_t)result.copied_count);
     fx_json_set_int(summary, "copied_bytes", (int64_t)result.copied_bytes);
     fx_json_set_int(summary, "snapshot_count", (int64_t)result.snapshot_count);

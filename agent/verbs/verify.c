@@ -17,37 +17,10 @@ static const fx_usage usage = {
             "                   or the user's cache remembers that\n"
             "  --repo URL       a path or posix:PATH; or FORTRESS_REPO\n"
             "  --key-file FILE  the repository's key; or FORTRESS_KEY_FILE\n"
-            "  --json           events as JSON, one a line\n",
-    .accepts = "read-data ",
+            "  --json           events as JSON, one a line\n"
+            "  --no-progress    do not show how far it has come\n",
+    .accepts = "read-data no-progress ",
 };
-
-static void
-on_finding(void *ctx, const char *text)
-{
-    fx_report *report = ctx;
-    if (report->is_json) {
-        fx_json *event = fx_json_object();
-        fx_json_set_text(event, "damage", text);
-        fx_report_event(report, "damage", event);
-        return;
-    }
-    (void)fputs("damage: ", stdout);
-    fx_print_safe(stdout, text);
-    (void)putchar('\n');
-}
-
-static void
-on_progress(void *ctx, const fx_verify_progress *progress)
-{
-    const fx_report *report = ctx;
-    const fx_progress shown = {
-        .file_count = progress->pack_count,
-        .done_bytes = progress->read_bytes,
-        .total_bytes = progress->total_bytes,
-        .what = "packs",
-    };
-    fx_events_progress(&report->events, &shown);
-}
 
 static fx_code
 verify(const fx_options *options, fx_report *report, fx_verify_report *out_result, fx_err *err)
@@ -63,8 +36,8 @@ verify(const fx_options *options, fx_report *report, fx_verify_report *out_resul
         .part_count = options->read_part_count,
         .share_ppm = options->read_share_ppm,
         .state_folder = fx_session_cache_folder(cache, sizeof cache) ? cache : NULL,
-        .finding = on_finding,
-        .progress = on_progress,
+        .finding = fx_report_damage,
+        .progress = report->events.progress,
         .ctx = report,
         .cancel = report->events.cancel,
     };
@@ -85,8 +58,10 @@ fx_verb_verify(int argc, char **argv)
         return status;
     }
     fx_report_init(&report, options.is_json);
+    fx_report_show_progress(&report, &options);
     fx_json *summary = fx_json_object();
     fx_code code = verify(&options, &report, &result, &err);
+    fx_report_end_progress(&report);
     fx_json_set_int(summary, "snapshot_count", (int64_t)result.snapshot_count);
     fx_json_set_int(summary, "pack_count", (int64_t)result.pack_count);
     fx_json_set_int(summary, "chunk_count", (int64_t)result.chunk_count);
@@ -95,9 +70,20 @@ fx_verb_verify(int argc, char **argv)
     fx_json_set_int(summary, "read_pack_count", (int64_t)result.read_pack_count);
     fx_json_set_int(summary, "read_bytes", (int64_t)result.read_bytes);
     fx_json_set_int(summary, "vouched_pack_count", (int64_t)result.vouched_pack_count);
+    fx_json_set_int(summary, "remnant_count", (int64_t)result.remnant_count);
     fx_json_set_int(summary, "damage_count", (int64_t)result.damage_count);
     if (result.vouch_failure.code != FX_OK) {
         report.events.warning(report.events.ctx, options.repo, result.vouch_failure.message);
+    }
+    if (code == FX_OK && result.remnant_count > 0) {
+        char reason[192];
+        (void)snprintf(
+            reason,
+            sizeof reason,
+            "%llu packs that an index object names are not there, and nothing needs them: most "
+            "likely a revoked backup named them late; the next collect removes their names",
+            (unsigned long long)result.remnant_count);
+        report.events.warning(report.events.ctx, options.repo, reason);
     }
     if (code == FX_OK && result.locked_count > 0) {
         char reason[128];

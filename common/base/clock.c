@@ -97,15 +97,16 @@ fx_wall_parse(const char *text, fx_wall *out_when, fx_err *err)
     if (rest != NULL) {
         rest = parse_fraction(rest, &fraction_ns);
     }
-    if (rest == NULL || !parse_zone(rest, &offset_s)) {
+    fx_wall when = {0};
+    if (rest == NULL || !parse_zone(rest, &offset_s) ||
+        !fx_wall_of_seconds((int64_t)timegm(&parts) - offset_s, &when)) {
         return fx_fail(
             err,
             FX_ERR_INVALID,
             "could not read time \"%.40s\": expected the form 2026-11-23T01:02:03Z",
             text);
     }
-    int64_t seconds = (int64_t)timegm(&parts) - offset_s;
-    *out_when = (fx_wall){.ns = seconds * NS_PER_S + fraction_ns};
+    *out_when = (fx_wall){.ns = when.ns + fraction_ns};
     return FX_OK;
 }
 

@@ -99,39 +99,6 @@ fx_file_replace(const char *path, fx_bytes content, unsigned mode, fx_err *err)
     return fx_file_sync_parent(path, err);
 }
 
-static fx_code
-make_one(const char *path, unsigned mode, fx_err *err)
-{
-    struct stat info;
-    if (mkdir(path, (mode_t)mode) == 0) {
-        return FX_OK;
-    }
-    int mkdir_errno = errno;
-    if (mkdir_errno == EEXIST && stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        return FX_OK;
-    }
-    return fx_fail_errno(err, mkdir_errno, "could not create folder \"%s\"", path);
-}
-
-fx_code
-fx_file_make_folder(const char *path, unsigned mode, fx_err *err)
-{
-    char part[PATH_MAX];
-    size_t length = strlen(path);
-    if (length == 0 || length >= sizeof part) {
-        return fx_fail(err, FX_ERR_LIMIT, "could not create a folder: path is empty or too long");
-    }
-    memcpy(part, path, length + 1);
-    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (make_one(part, 0755, err) != FX_OK) {
-            return err->code;
-        }
-        *slash = '/';
-    }
-    return make_one(path, mode, err);
-}
-
 fx_code
 fx_file_sync_parent(const char *path, fx_err *err)
 {
@@ -156,4 +123,73 @@ fx_file_sync_parent(const char *path, fx_err *err)
         return code;
     }
     return FX_OK;
+}
+
+static bool
+is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/*
+ * Who made it may have been killed before the sync. Of folders around it that cannot be opened, we
+ * made none.
+ */
+static fx_code
+sync_found(const char *path, fx_err *err)
+{
+    fx_err failure = {0};
+    fx_code code = fx_file_sync_parent(path, &failure);
+    if (code != FX_OK && code != FX_ERR_DENIED) {
+        *err = failure;
+        return code;
+    }
+    return FX_OK;
+}
+
+/* `around` has been found there; NULL: it was made just now. */
+static fx_code
+make_one(const char *path, const char *around, unsigned mode, fx_err *err)
+{
+    if (around != NULL && sync_found(around, err) != FX_OK) {
+        return err->code;
+    }
+    if (mkdir(path, (mode_t)mode) == 0) {
+        return fx_file_sync_parent(path, err);
+    }
+    int mkdir_errno = errno;
+    if (mkdir_errno == EEXIST && is_folder(path)) { /* another process was faster */
+        return sync_found(path, err);
+    }
+    return fx_fail_errno(err, mkdir_errno, "could not create folder \"%s\"", path);
+}
+
+/*
+ * Of folders that are there, only the last can be one whose maker was killed before it was durable:
+ * nothing is made below one before that.
+ */
+fx_code
+fx_file_make_folder(const char *path, unsigned mode, fx_err *err)
+{
+    char part[PATH_MAX];
+    char found[PATH_MAX] = "";
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof part) {
+        return fx_fail(err, FX_ERR_LIMIT, "could not create a folder: path is empty or too long");
+    }
+    memcpy(part, path, length + 1);
+    for (char *slash = strchr(part + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (is_folder(part)) {
+            memcpy(found, part, strlen(part) + 1);
+        } else if (make_one(part, found[0] == '\0' ? NULL : found, 0755, err) != FX_OK) {
+            return err->code;
+        } else {
+            found[0] = '\0';
+        }
+        *slash = '/';
+    }
+    return is_folder(path) ? sync_found(path, err)
+                           : make_one(path, found[0] == '\0' ? NULL : found, mode, err);
 }

@@ -12,8 +12,8 @@ FX_MUST_USE fx_code fx_file_read(const char *path, fx_buf *out, fx_err *err);
  */
 FX_MUST_USE fx_code fx_file_replace(const char *path, fx_bytes content, unsigned mode, fx_err *err);
 
-/* Makes the folder and its parents, with 0755 less the umask, `mode` for the last. errors: DENIED,
- * IO */
+/* Makes the folder and its parents, durably, with 0755 less the umask, `mode` for the last. errors:
+ * DENIED, IO */
 FX_MUST_USE fx_code fx_file_make_folder(const char *path, unsigned mode, fx_err *err);
 
 /* fsync of the folder that holds `path`: makes a create, rename or unlink in it durable. */

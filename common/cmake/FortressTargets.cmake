@@ -52,17 +52,23 @@ function(fx_test path)
   set_tests_properties(${path} PROPERTIES LABELS ${label} TIMEOUT ${timeout_s})
 endfunction()
 
-# fx_fuzz(fuzz/common/store/store_fuzz fx_store): a libFuzzer program, in the fuzz preset only.
-# ctest runs it briefly and repeatably; for a long run start build/fuzz/bin/NAME with a corpus folder.
+# fx_fuzz(fuzz/common/store/store_fuzz fx_store): a libFuzzer program in the presets fuzz and fuzz-cover;
+# tests/fuzz/run.sh runs it for long. In the others it goes once over the inputs that are kept in
+# tests/fuzz/corpus/NAME, found there by earlier runs.
 function(fx_fuzz path)
-  if(NOT FX_FUZZ)
-    return()
-  endif()
   string(REPLACE "/" "_" name ${path})
+  string(REGEX REPLACE "^fuzz_" "" corpus ${name})
+  set(corpus ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${corpus})
   add_executable(${name} ${PROJECT_SOURCE_DIR}/tests/${path}.c)
   target_link_libraries(${name} PRIVATE ${ARGN} fx_warnings)
-  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  add_test(NAME ${path} COMMAND ${name} -runs=50000 -seed=1 -timeout=2)
+  if(FX_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_test(NAME ${path} COMMAND ${name} -runs=20000 -seed=1 -timeout=10 -max_len=4096 ${corpus})
+  else()
+    target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/support/replay.c)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+    add_test(NAME ${path} COMMAND ${name} ${corpus})
+  endif()
   set_tests_properties(${path} PROPERTIES LABELS fuzz TIMEOUT 60)
 endfunction()
 

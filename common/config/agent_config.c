@@ -2,33 +2,16 @@
 
 #include <string.h>
 
-#include "common/base/name.h"
-#include "common/config/yaml.h"
+#include "common/config/fields.h"
+#include "common/zip/zip.h"
 
-/* Spelled once: key and member have the same name. */
-#define TEXT(type, member)                                                                         \
-    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_DEFAULT, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
-#define TEXT_OPTIONAL(type, member)                                                                \
-    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_OPTIONAL, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
 #define LIST(type, member, entry, max)                                                             \
     CYAML_FIELD_SEQUENCE(                                                                          \
         #member, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member, entry, 0, max)
-#define NUMBER(type, member) CYAML_FIELD_UINT(#member, CYAML_FLAG_OPTIONAL, type, member)
-#define FLAG(type, member)   CYAML_FIELD_BOOL(#member, CYAML_FLAG_OPTIONAL, type, member)
+#define FLAG(type, member) CYAML_FIELD_BOOL(#member, CYAML_FLAG_OPTIONAL, type, member)
 
-static const cyaml_strval_t log_levels[] = {
-    {"debug", FX_DEBUG}, {"info", FX_INFO}, {"warn", FX_WARN}, {"error", FX_ERROR}};
 static const cyaml_strval_t job_kinds[] = {
     {"files", FX_CONFIG_JOB_FILES}, {"postgres", FX_CONFIG_JOB_POSTGRES}};
-
-static const cyaml_schema_value_t text_entry = {
-    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, FX_YAML_TEXT_MAX_BYTES)};
-
-static const cyaml_schema_field_t tls_fields[] = {
-    TEXT(fx_config_tls, ca),
-    TEXT(fx_config_tls, certificate),
-    TEXT(fx_config_tls, key),
-    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t coordinator_fields[] = {
     TEXT(fx_config_coordinator, name),
@@ -43,6 +26,7 @@ static const cyaml_schema_field_t repository_fields[] = {
     TEXT(fx_config_repository, url),
     TEXT(fx_config_repository, key_file),
     TEXT_OPTIONAL(fx_config_repository, scope),
+    TEXT_OPTIONAL(fx_config_repository, compression),
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t postgres_fields[] = {
@@ -81,8 +65,8 @@ static const cyaml_schema_field_t job_fields[] = {
         job_kinds,
         sizeof job_kinds / sizeof job_kinds[0]),
     TEXT_OPTIONAL(fx_config_job, service),
-    LIST(fx_config_job, paths, &text_entry, FX_CONFIG_PATH_MAX),
-    LIST(fx_config_job, exclude, &text_entry, FX_CONFIG_PATH_MAX),
+    LIST(fx_config_job, paths, &fx_fields_text, FX_CONFIG_PATH_MAX),
+    LIST(fx_config_job, exclude, &fx_fields_text, FX_CONFIG_PATH_MAX),
     NUMBER(fx_config_job, interval_s),
     CYAML_FIELD_END};
 static const cyaml_schema_value_t job_entry = {
@@ -106,14 +90,8 @@ static const cyaml_schema_field_t agent_fields[] = {
     TEXT(fx_agent_config, host),
     TEXT(fx_agent_config, region),
     TEXT(fx_agent_config, state_dir),
-    CYAML_FIELD_ENUM(
-        "log_level",
-        CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT,
-        fx_agent_config,
-        log_level,
-        log_levels,
-        sizeof log_levels / sizeof log_levels[0]),
-    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_DEFAULT, fx_agent_config, tls, tls_fields),
+    LOG_LEVEL(fx_agent_config),
+    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_DEFAULT, fx_agent_config, tls, fx_fields_tls),
     CYAML_FIELD_SEQUENCE(
         "coordinators",
         CYAML_FLAG_POINTER,
@@ -136,9 +114,7 @@ static void
 resolve_all(const char *path, fx_agent_config *config)
 {
     fx_yaml_resolve(path, &config->state_dir);
-    fx_yaml_resolve(path, &config->tls->ca);
-    fx_yaml_resolve(path, &config->tls->certificate);
-    fx_yaml_resolve(path, &config->tls->key);
+    fx_fields_resolve_tls(path, config->tls);
     for (unsigned i = 0; i < config->coordinators_count; i++) {
         fx_yaml_resolve(path, &config->coordinators[i].endorsement_key);
     }
@@ -173,13 +149,6 @@ fill_defaults(fx_agent_config *config)
     }
 }
 
-static fx_code
-check_name(const char *text, const char *what, fx_err *err)
-{
-    fx_name ignored;
-    return fx_name_parse(text, what, &ignored, err);
-}
-
 static const fx_config_managed *
 find_service(const fx_agent_config *config, const char *name)
 {
@@ -196,7 +165,7 @@ check_services(const fx_agent_config *config, fx_err *err)
 {
     for (unsigned i = 0; i < config->services_count; i++) {
         const fx_config_managed *service = &config->services[i];
-        if (check_name(service->name, "name of a service", err) != FX_OK) {
+        if (fx_fields_check_name(service->name, "name of a service", err) != FX_OK) {
             return err->code;
         }
         if (find_service(config, service->name) != service) {
@@ -218,7 +187,7 @@ check_jobs(const fx_agent_config *config, fx_err *err)
 {
     for (unsigned i = 0; i < config->jobs_count; i++) {
         const fx_config_job *job = &config->jobs[i];
-        if (check_name(job->name, "name of a job", err) != FX_OK) {
+        if (fx_fields_check_name(job->name, "name of a job", err) != FX_OK) {
             return err->code;
         }
         for (unsigned k = 0; k < i; k++) {
@@ -247,30 +216,46 @@ check_jobs(const fx_agent_config *config, fx_err *err)
 static fx_code
 check(const fx_agent_config *config, fx_err *err)
 {
-    if (config->version != 1) {
-        return fx_fail(
-            err, FX_ERR_UNSUPPORTED, "version %u is not supported: use 1", config->version);
-    }
-    if (check_name(config->cluster, "cluster", err) != FX_OK ||
-        check_name(config->host, "host", err) != FX_OK ||
-        check_name(config->region, "region", err) != FX_OK) {
+    if (fx_fields_check_version(config->version, err) != FX_OK ||
+        fx_fields_check_name(config->cluster, "cluster", err) != FX_OK ||
+        fx_fields_check_name(config->host, "host", err) != FX_OK ||
+        fx_fields_check_name(config->region, "region", err) != FX_OK) {
         return err->code;
     }
     for (unsigned i = 0; i < config->coordinators_count; i++) {
-        if (check_name(config->coordinators[i].name, "name of a coordinator", err) != FX_OK ||
-            check_name(config->coordinators[i].region, "region of a coordinator", err) != FX_OK) {
+        if (fx_fields_check_coordinator(
+                config->coordinators[i].name, config->coordinators[i].region, err) != FX_OK) {
             return err->code;
         }
+    }
+    int ignored = 0;
+    const fx_config_repository *repository = config->repository;
+    if (repository != NULL && repository->compression != NULL &&
+        fx_zip_level_parse(repository->compression, &ignored, err) != FX_OK) {
+        return err->code;
     }
     if (check_services(config, err) != FX_OK || check_jobs(config, err) != FX_OK) {
         return err->code;
     }
     for (unsigned i = 0; i < config->probes_count; i++) {
-        if (check_name(config->probes[i].name, "name of a probe", err) != FX_OK) {
+        if (fx_fields_check_name(config->probes[i].name, "name of a probe", err) != FX_OK) {
             return err->code;
         }
     }
     return FX_OK;
+}
+
+int
+fx_config_compression(const fx_config_repository *repository)
+{
+    int level = FX_ZIP_USUAL_LEVEL;
+    fx_err ignored = {0};
+    if (repository->compression != NULL) {
+        fx_ignore(
+            fx_zip_level_parse(repository->compression, &level, &ignored),
+            "it was checked when it was loaded");
+    }
+    return level;
 }
 
 fx_code

@@ -2,15 +2,10 @@
 #pragma once
 
 #include "common/base/log.h"
+#include "common/config/tls.h"
 
 /* Texts belong to the configuration. Optional ones are NULL when absent unless a default is given.
  */
-
-typedef struct fx_config_tls {
-    char *ca;
-    char *certificate;
-    char *key;
-} fx_config_tls;
 
 typedef struct fx_config_coordinator {
     char *name;
@@ -22,7 +17,8 @@ typedef struct fx_config_coordinator {
 typedef struct fx_config_repository {
     char *url;
     char *key_file;
-    char *scope; /* that is written to; NULL: the key file's first */
+    char *scope;       /* that is written to; NULL: the key file's first */
+    char *compression; /* "none" or a level; NULL: the usual one */
 } fx_config_repository;
 
 typedef struct fx_config_postgres {
@@ -101,5 +97,7 @@ enum {
 /* Relative paths come out absolute or relative to where `path` is. errors: as a file's, INVALID */
 FX_MUST_USE fx_code
 fx_agent_config_load(const char *path, fx_agent_config **out_config, fx_err *err);
+/* The level that content is compressed with; FX_ZIP_NONE: it is not (common/zip/zip.h). */
+int fx_config_compression(const fx_config_repository *repository);
 void fx_agent_config_free(fx_agent_config *config);
 FX_DEFINE_AUTO(fx_agent_config);

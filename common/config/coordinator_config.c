@@ -2,30 +2,11 @@
 
 #include <string.h>
 
-#include "common/base/name.h"
-#include "common/config/yaml.h"
+#include "common/config/fields.h"
 
 enum { DECISIONS_LEAST = 100, PLANS_LEAST = 20 };
 static const uint64_t quota_least_bytes = UINT64_C(16) << 20;
 static const uint64_t quota_most_bytes = UINT64_C(8) << 30;
-
-#define TEXT(type, member)                                                                         \
-    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_DEFAULT, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
-#define TEXT_OPTIONAL(type, member)                                                                \
-    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_OPTIONAL, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
-#define NUMBER(type, member) CYAML_FIELD_UINT(#member, CYAML_FLAG_OPTIONAL, type, member)
-
-static const cyaml_strval_t log_levels[] = {
-    {"debug", FX_DEBUG}, {"info", FX_INFO}, {"warn", FX_WARN}, {"error", FX_ERROR}};
-
-static const cyaml_schema_value_t text_entry = {
-    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, FX_YAML_TEXT_MAX_BYTES)};
-
-static const cyaml_schema_field_t tls_fields[] = {
-    TEXT(fx_coordinator_tls, ca),
-    TEXT(fx_coordinator_tls, certificate),
-    TEXT(fx_coordinator_tls, key),
-    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t listen_fields[] = {
     TEXT(fx_coordinator_listen, agents), TEXT(fx_coordinator_listen, api), CYAML_FIELD_END};
@@ -53,10 +34,10 @@ static const cyaml_schema_field_t etcd_fields[] = {
         CYAML_FLAG_POINTER,
         fx_coordinator_etcd,
         endpoints,
-        &text_entry,
+        &fx_fields_text,
         1,
         FX_COORDINATOR_ENDPOINT_MAX),
-    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_OPTIONAL, fx_coordinator_etcd, tls, tls_fields),
+    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_OPTIONAL, fx_coordinator_etcd, tls, fx_fields_tls),
     CYAML_FIELD_MAPPING_PTR(
         "member", CYAML_FLAG_OPTIONAL, fx_coordinator_etcd, member, etcd_member_fields),
     NUMBER(fx_coordinator_etcd, quota_bytes),
@@ -141,9 +122,9 @@ static const cyaml_schema_field_t coordinator_fields[] = {
         CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT,
         fx_coordinator_config,
         log_level,
-        log_levels,
-        sizeof log_levels / sizeof log_levels[0]),
-    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_DEFAULT, fx_coordinator_config, tls, tls_fields),
+        fx_fields_log_levels,
+        sizeof fx_fields_log_levels / sizeof fx_fields_log_levels[0]),
+    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_DEFAULT, fx_coordinator_config, tls, fx_fields_tls),
     TEXT(fx_coordinator_config, endorsement_key),
     CYAML_FIELD_MAPPING_PTR(
         "listen", CYAML_FLAG_DEFAULT, fx_coordinator_config, listen, listen_fields),
@@ -160,23 +141,13 @@ static const cyaml_schema_value_t coordinator_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, fx_coordinator_config, coordinator_fields)};
 
 static void
-resolve_tls(const char *path, fx_coordinator_tls *tls)
-{
-    if (tls != NULL) {
-        fx_yaml_resolve(path, &tls->ca);
-        fx_yaml_resolve(path, &tls->certificate);
-        fx_yaml_resolve(path, &tls->key);
-    }
-}
-
-static void
 resolve_all(const char *path, fx_coordinator_config *config)
 {
     fx_yaml_resolve(path, &config->state_dir);
     fx_yaml_resolve(path, &config->endorsement_key);
     fx_yaml_resolve(path, &config->api_tokens);
-    resolve_tls(path, config->tls);
-    resolve_tls(path, config->etcd->tls);
+    fx_fields_resolve_tls(path, config->tls);
+    fx_fields_resolve_tls(path, config->etcd->tls);
     if (config->etcd->member != NULL) {
         fx_yaml_resolve(path, &config->etcd->member->data_dir);
     }
@@ -194,19 +165,12 @@ resolve_all(const char *path, fx_coordinator_config *config)
 }
 
 static fx_code
-check_name(const char *text, const char *what, fx_err *err)
-{
-    fx_name ignored;
-    return fx_name_parse(text, what, &ignored, err);
-}
-
-static fx_code
 check_peers(const fx_coordinator_config *config, fx_err *err)
 {
     for (unsigned i = 0; i < config->peers_count; i++) {
         const fx_coordinator_peer *peer = &config->peers[i];
-        if (check_name(peer->name, "coordinator in \"peers\"", err) != FX_OK ||
-            check_name(peer->region, "region in \"peers\"", err) != FX_OK) {
+        if (fx_fields_check_name(peer->name, "coordinator in \"peers\"", err) != FX_OK ||
+            fx_fields_check_name(peer->region, "region in \"peers\"", err) != FX_OK) {
             return err->code;
         }
         bool twice = strcmp(peer->name, config->name) == 0;
@@ -224,7 +188,7 @@ check_peers(const fx_coordinator_config *config, fx_err *err)
 static fx_code
 check_service(const fx_coordinator_service *service, fx_err *err)
 {
-    if (check_name(service->name, "service", err) != FX_OK) {
+    if (fx_fields_check_name(service->name, "service", err) != FX_OK) {
         return err->code;
     }
     if (service->kind != NULL && strcmp(service->kind, "postgres") != 0) {
@@ -237,8 +201,8 @@ check_service(const fx_coordinator_service *service, fx_err *err)
     }
     for (unsigned i = 0; i < service->members_count; i++) {
         const fx_coordinator_service_member *member = &service->members[i];
-        if (check_name(member->host, "host in \"members\"", err) != FX_OK ||
-            check_name(member->region, "region in \"members\"", err) != FX_OK) {
+        if (fx_fields_check_name(member->host, "host in \"members\"", err) != FX_OK ||
+            fx_fields_check_name(member->region, "region in \"members\"", err) != FX_OK) {
             return fx_err_wrap(err, "service %s", service->name);
         }
         if (strlen(member->address) > 63 || member->port == 0) {
@@ -371,10 +335,11 @@ check_all(const fx_coordinator_config *config, fx_err *err)
             "\"version\" is %u: this program reads version 1",
             (unsigned)config->version);
     }
-    if (check_name(config->cluster, "cluster", err) != FX_OK ||
-        check_name(config->name, "coordinator", err) != FX_OK ||
-        check_name(config->region, "region", err) != FX_OK || check_peers(config, err) != FX_OK ||
-        check_services(config, err) != FX_OK || check_etcd(config->etcd, err) != FX_OK) {
+    if (fx_fields_check_name(config->cluster, "cluster", err) != FX_OK ||
+        fx_fields_check_name(config->name, "coordinator", err) != FX_OK ||
+        fx_fields_check_name(config->region, "region", err) != FX_OK ||
+        check_peers(config, err) != FX_OK || check_services(config, err) != FX_OK ||
+        check_etcd(config->etcd, err) != FX_OK) {
         return err->code;
     }
     return check_policy(&config->policy, err);

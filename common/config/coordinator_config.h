@@ -3,6 +3,7 @@
 
 #include "common/base/err.h"
 #include "common/base/log.h"
+#include "common/config/tls.h"
 
 enum {
     FX_COORDINATOR_PEER_MAX = 8,
@@ -14,12 +15,6 @@ enum {
 };
 
 /* All texts are owned by the configuration; paths are resolved against its folder. */
-typedef struct fx_coordinator_tls {
-    char *ca;
-    char *certificate;
-    char *key;
-} fx_coordinator_tls;
-
 typedef struct fx_coordinator_peer {
     char *name;
     char *region;
@@ -44,7 +39,7 @@ typedef struct fx_coordinator_member {
 typedef struct fx_coordinator_etcd {
     char **endpoints; /* own region's first */
     unsigned endpoints_count;
-    fx_coordinator_tls *tls;
+    fx_config_tls *tls;
     fx_coordinator_member *member; /* NULL: the cluster is somebody else's */
     uint64_t quota_bytes;          /* of its database; 0: etcd's default, 2 GiB */
     uint32_t history_decisions;    /* so many are kept; 0: 1000 */
@@ -105,7 +100,7 @@ typedef struct fx_coordinator_config {
     char *region;
     char *state_dir;
     fx_log_level *log_level; /* NULL: FX_INFO */
-    fx_coordinator_tls *tls;
+    fx_config_tls *tls;
     char *endorsement_key; /* PEM file of the private half */
     fx_coordinator_listen *listen;
     char *api_tokens;

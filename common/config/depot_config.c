@@ -2,25 +2,15 @@
 
 #include <string.h>
 
-#include "common/base/name.h"
-#include "common/config/yaml.h"
+#include "common/config/fields.h"
 
 enum { CONNECTIONS_USUAL = 256, REQUESTS_USUAL = 32, RATE_USUAL = 2000 };
 
-#define TEXT(type, member)                                                                         \
-    CYAML_FIELD_STRING_PTR(#member, CYAML_FLAG_DEFAULT, type, member, 1, FX_YAML_TEXT_MAX_BYTES)
-#define NUMBER(type, member) CYAML_FIELD_UINT(#member, CYAML_FLAG_OPTIONAL, type, member)
-
-static const cyaml_strval_t log_levels[] = {
-    {"debug", FX_DEBUG}, {"info", FX_INFO}, {"warn", FX_WARN}, {"error", FX_ERROR}};
 static const cyaml_strval_t accesses[] = {
-    {"write", FX_DEPOT_WRITE}, {"read", FX_DEPOT_READ}, {"collect", FX_DEPOT_COLLECT}};
-
-static const cyaml_schema_field_t tls_fields[] = {
-    TEXT(fx_config_tls, ca),
-    TEXT(fx_config_tls, certificate),
-    TEXT(fx_config_tls, key),
-    CYAML_FIELD_END};
+    {"write", FX_DEPOT_WRITE},
+    {"read", FX_DEPOT_READ},
+    {"collect", FX_DEPOT_COLLECT},
+    {"replicate", FX_DEPOT_REPLICATE}};
 
 static const cyaml_schema_field_t coordinator_fields[] = {
     TEXT(fx_depot_coordinator, name),
@@ -64,14 +54,8 @@ static const cyaml_schema_field_t depot_fields[] = {
     TEXT(fx_depot_config, cluster),
     TEXT(fx_depot_config, host),
     TEXT(fx_depot_config, listen),
-    CYAML_FIELD_ENUM(
-        "log_level",
-        CYAML_FLAG_OPTIONAL | CYAML_FLAG_STRICT,
-        fx_depot_config,
-        log_level,
-        log_levels,
-        sizeof log_levels / sizeof log_levels[0]),
-    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_DEFAULT, fx_depot_config, tls, tls_fields),
+    LOG_LEVEL(fx_depot_config),
+    CYAML_FIELD_MAPPING_PTR("tls", CYAML_FLAG_DEFAULT, fx_depot_config, tls, fx_fields_tls),
     CYAML_FIELD_SEQUENCE(
         "coordinators",
         CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
@@ -99,9 +83,7 @@ static const cyaml_schema_value_t depot_schema = {
 static void
 resolve_all(const char *path, fx_depot_config *config)
 {
-    fx_yaml_resolve(path, &config->tls->ca);
-    fx_yaml_resolve(path, &config->tls->certificate);
-    fx_yaml_resolve(path, &config->tls->key);
+    fx_fields_resolve_tls(path, config->tls);
     for (unsigned i = 0; i < config->coordinators_count; i++) {
         fx_yaml_resolve(path, &config->coordinators[i].endorsement_key);
     }
@@ -146,18 +128,11 @@ check_numbers(fx_depot_config *config, fx_err *err)
 }
 
 static fx_code
-check_name(const char *text, const char *what, fx_err *err)
-{
-    fx_name ignored;
-    return fx_name_parse(text, what, &ignored, err);
-}
-
-static fx_code
 check_hosts(const fx_depot_repository *repository, fx_err *err)
 {
     for (unsigned i = 0; i < repository->hosts_count; i++) {
         const char *name = repository->hosts[i].name;
-        if (check_name(name, "name of a depot's host", err) != FX_OK) {
+        if (fx_fields_check_name(name, "name of a depot's host", err) != FX_OK) {
             return err->code;
         }
         for (unsigned k = 0; k < i; k++) {
@@ -179,7 +154,7 @@ check_depots(const fx_depot_config *config, fx_err *err)
 {
     for (unsigned i = 0; i < config->depots_count; i++) {
         const fx_depot_repository *depot = &config->depots[i];
-        if (check_name(depot->name, "name of a depot", err) != FX_OK ||
+        if (fx_fields_check_name(depot->name, "name of a depot", err) != FX_OK ||
             check_hosts(depot, err) != FX_OK) {
             return err->code;
         }
@@ -200,17 +175,15 @@ check_depots(const fx_depot_config *config, fx_err *err)
 static fx_code
 check(fx_depot_config *config, fx_err *err)
 {
-    if (config->version != 1) {
-        return fx_fail(
-            err, FX_ERR_UNSUPPORTED, "version %u is not supported: use 1", config->version);
-    }
-    if (check_name(config->cluster, "cluster", err) != FX_OK ||
-        check_name(config->host, "host", err) != FX_OK || check_numbers(config, err) != FX_OK) {
+    if (fx_fields_check_version(config->version, err) != FX_OK ||
+        fx_fields_check_name(config->cluster, "cluster", err) != FX_OK ||
+        fx_fields_check_name(config->host, "host", err) != FX_OK ||
+        check_numbers(config, err) != FX_OK) {
         return err->code;
     }
     for (unsigned i = 0; i < config->coordinators_count; i++) {
-        if (check_name(config->coordinators[i].name, "name of a coordinator", err) != FX_OK ||
-            check_name(config->coordinators[i].region, "region of a coordinator", err) != FX_OK) {
+        if (fx_fields_check_coordinator(
+                config->coordinators[i].name, config->coordinators[i].region, err) != FX_OK) {
             return err->code;
         }
     }

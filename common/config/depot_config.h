@@ -6,7 +6,8 @@
 typedef enum fx_depot_access {
     FX_DEPOT_WRITE, /* and read */
     FX_DEPOT_READ,
-    FX_DEPOT_COLLECT, /* write, and put what speaks about other hosts' backups */
+    FX_DEPOT_COLLECT,   /* write, and put what speaks about other hosts' backups */
+    FX_DEPOT_REPLICATE, /* write, and put what comes with others' backups from another tier */
 } fx_depot_access;
 
 typedef struct fx_depot_host {

@@ -88,6 +88,9 @@ fx_yaml_load(
             first.where,
             first.what[0] != '\0' ? first.what : cyaml_strerror(result));
     }
+    if (data == NULL && out_count == NULL) { /* blanks or comments only */
+        return fx_fail(err, FX_ERR_INVALID, "could not read \"%s\": there is nothing in it", path);
+    }
     *out_data = data;
     return FX_OK;
 }

@@ -496,9 +496,8 @@ fx_code
 fx_http_date_parse(const char *text, fx_wall *out_when, fx_err *err)
 {
     time_t seconds = curl_getdate(text, NULL);
-    if (seconds < 0) {
+    if (seconds < 0 || !fx_wall_of_seconds((int64_t)seconds, out_when)) {
         return fx_fail(err, FX_ERR_INVALID, "could not read \"%.60s\" as a date", text);
     }
-    *out_when = (fx_wall){.ns = (int64_t)seconds * 1000000000};
     return FX_OK;
 }

@@ -8,11 +8,16 @@
 #include "common/repository/repository.h"
 
 typedef struct fx_collect_options {
+    int compression;       /* level of what is written anew; 0: the usual one */
     unsigned live_percent; /* packs of which fewer chunks are needed are written anew; 0: none */
     fx_dur wait;           /* for writers that are at work */
     bool revoke;           /* then take their right to commit */
     bool take_over;        /* from another collector: safe only if that one is known to be gone */
     bool dry_run;
+    void (*removal)(void *ctx, const char *store_key); /* with dry_run: what would go; or NULL */
+    void *removal_ctx;
+    fx_progress_function progress; /* of one scope after the other; or NULL */
+    void *ctx;
 } fx_collect_options;
 
 typedef struct fx_collect_report {
@@ -24,6 +29,7 @@ typedef struct fx_collect_report {
     uint64_t rewritten_chunk_count; /* out of packs that went */
     uint64_t index_count;           /* index objects afterwards */
     uint64_t revoked_count;
+    uint64_t spared_pack_count;   /* would go, but no ticket of the store names them */
     uint64_t void_snapshot_count; /* of writers revoked before: removed */
 } fx_collect_report;
 

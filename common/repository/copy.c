@@ -14,7 +14,9 @@ struct fx_copier {
     fx_copy_options options;
     fx_monitor monitor; /* guards all below */
     fx_mono next;       /* when the limit lets the next byte pass */
-    fx_copy_progress progress;
+    fx_progress progress;
+    uint64_t listed_bytes; /* that were to be copied so far */
+    bool has_most;
     fx_copy_result *result; /* of the run */
     fx_err failure;         /* the first of the run */
     bool has_failed;
@@ -27,7 +29,7 @@ fx_copier_new(const fx_copy_options *options)
     fx_copier *copier = calloc(1, sizeof *copier);
     FX_ASSERT(copier != NULL);
     copier->options = *options;
-    copier->progress.total_bytes = options->total_bytes;
+    copier->progress = (fx_progress){.step = "copying", .what = "objects"};
     copier->next = fx_clock_mono();
     fx_monitor_init(&copier->monitor);
     return copier;
@@ -43,10 +45,14 @@ fx_copier_free(fx_copier *copier)
 }
 
 void
-fx_copier_expect(fx_copier *copier, uint64_t more_bytes)
+fx_copier_expect(fx_copier *copier, uint64_t more_bytes, bool is_most)
 {
     fx_monitor_lock(&copier->monitor);
-    copier->progress.total_bytes += more_bytes;
+    copier->listed_bytes += more_bytes;
+    copier->has_most = copier->has_most || is_most;
+    if (copier->has_most) {
+        copier->progress.total_bytes = copier->listed_bytes;
+    }
     fx_monitor_unlock(&copier->monitor);
 }
 
@@ -144,7 +150,7 @@ note(fx_copier *copier, const fx_stored *item, fx_code source, const fx_err *why
     if (source == FX_OK) {
         result->copied_count++;
         result->copied_bytes += item->size_bytes;
-        copier->progress.object_count++;
+        copier->progress.count++;
         copier->progress.done_bytes += item->size_bytes;
         if (copier->options.progress != NULL) {
             copier->options.progress(copier->options.ctx, &copier->progress);

@@ -10,12 +10,6 @@
 
 enum { FX_COPY_JOBS = 4, FX_COPY_JOBS_MAX = 64 };
 
-typedef struct fx_copy_progress {
-    uint64_t object_count;
-    uint64_t done_bytes;
-    uint64_t total_bytes;
-} fx_copy_progress;
-
 typedef struct fx_copier fx_copier;
 
 typedef struct fx_copy_options {
@@ -24,10 +18,9 @@ typedef struct fx_copy_options {
     const fx_repository_key *key; /* NULL: streams are checked by their structure only */
     unsigned job_count;           /* 0: FX_COPY_JOBS */
     uint64_t limit_bytes_s;       /* 0: none */
-    uint64_t total_bytes;         /* for the progress */
     /* Something is wrong with an object; one call at a time. */
     void (*finding)(void *ctx, const char *text);
-    void (*progress)(void *ctx, const fx_copy_progress *progress); /* likewise; or NULL */
+    fx_progress_function progress; /* likewise; or NULL */
     void *ctx;
     const atomic_bool *cancel; /* or NULL */
 } fx_copy_options;
@@ -36,8 +29,8 @@ fx_copier *fx_copier_new(const fx_copy_options *options);
 void fx_copier_free(fx_copier *copier);
 FX_DEFINE_AUTO(fx_copier);
 
-/* For the progress. */
-void fx_copier_expect(fx_copier *copier, uint64_t more_bytes);
+/* For the progress, whose total is not known before most of it is: what follows is little. */
+void fx_copier_expect(fx_copier *copier, uint64_t more_bytes, bool is_most);
 
 typedef struct fx_copy_result {
     uint64_t copied_count;

@@ -33,14 +33,14 @@ typedef struct batch {
 /* What one worker at a time needs. */
 typedef struct lane {
     fx_zip *zip;
-    fx_hmac **hmacs; /* one a scope of the key */
+    fx_hmac *hmac;
     fx_buf range;
     fx_buf content;
     struct lane *next;
 } lane;
 
 struct fx_fetcher {
-    fx_repository *repository;
+    fx_chunks chunks;
     fx_fetch_take take;
     void *ctx;
     const atomic_bool *cancel;
@@ -56,11 +56,11 @@ struct fx_fetcher {
 };
 
 fx_fetcher *
-fx_fetcher_new(fx_repository *repository, fx_fetch_take take, void *ctx, const atomic_bool *cancel)
+fx_fetcher_new(const fx_chunks *chunks, fx_fetch_take take, void *ctx, const atomic_bool *cancel)
 {
     fx_fetcher *fetcher = calloc(1, sizeof *fetcher);
     FX_ASSERT(fetcher != NULL);
-    fetcher->repository = repository;
+    fetcher->chunks = *chunks;
     fetcher->take = take;
     fetcher->ctx = ctx;
     fetcher->cancel = cancel;
@@ -74,12 +74,9 @@ fx_fetcher_new(fx_repository *repository, fx_fetch_take take, void *ctx, const a
 }
 
 static void
-free_lane(lane *one, size_t scope_count)
+free_lane(lane *one)
 {
-    for (size_t i = 0; i < scope_count; i++) {
-        fx_hmac_free(one->hmacs[i]);
-    }
-    free(one->hmacs);
+    fx_hmac_free(one->hmac);
     fx_zip_free(one->zip);
     fx_buf_free(&one->range);
     fx_buf_free(&one->content);
@@ -102,7 +99,7 @@ fx_fetcher_free(fx_fetcher *fetcher)
     while (fetcher->lanes != NULL) {
         lane *one = fetcher->lanes;
         fetcher->lanes = one->next;
-        free_lane(one, fetcher->repository->key->scope_count);
+        free_lane(one);
     }
     free(fetcher->filling.items);
     free(fetcher->running.items);
@@ -194,8 +191,7 @@ take_lane(fx_fetcher *fetcher)
     mine = calloc(1, sizeof *mine);
     FX_ASSERT(mine != NULL);
     mine->zip = fx_zip_new();
-    mine->hmacs = calloc(fetcher->repository->key->scope_count + 1, sizeof(fx_hmac *));
-    FX_ASSERT(mine->hmacs != NULL);
+    mine->hmac = fx_hmac_new(fetcher->chunks.scope->id_key);
     fx_buf_init(&mine->range, RANGE_ROOM_BYTES);
     fx_buf_init(&mine->content, FX_CHUNK_MAX_BYTES);
     fx_buf_reserve(&mine->content, 1); /* so that it is somewhere */
@@ -212,15 +208,10 @@ give_lane(fx_fetcher *fetcher, lane *mine)
 }
 
 static bool
-is_chunk(const fx_fetcher *fetcher, lane *mine, const fx_object *object, const fx_chunk_id *id)
+is_chunk(lane *mine, const fx_chunk_id *id)
 {
-    size_t number = (size_t)(object->scope_keys - fetcher->repository->key->scopes);
-    FX_ASSERT(number < fetcher->repository->key->scope_count);
-    if (mine->hmacs[number] == NULL) {
-        mine->hmacs[number] = fx_hmac_new(object->scope_keys->id_key);
-    }
     fx_chunk_id computed;
-    fx_hmac_sha256(mine->hmacs[number], fx_buf_bytes(&mine->content), computed.bytes);
+    fx_hmac_sha256(mine->hmac, fx_buf_bytes(&mine->content), computed.bytes);
     return memcmp(computed.bytes, id->bytes, FX_ID_BYTES) == 0;
 }
 
@@ -251,7 +242,7 @@ give_any_copy(fx_fetcher *fetcher, lane *mine, const placed *items, size_t count
         fx_buf_clear(&mine->content);
         if (goes_on(fetcher)) {
             if (fx_repository_read_chunk(
-                    fetcher->repository, &items[at].want.chunk, &mine->content, &err) == FX_OK) {
+                    &fetcher->chunks, &items[at].want.chunk, &mine->content, &err) == FX_OK) {
                 content = fx_buf_bytes(&mine->content);
                 FX_ASSERT(content.data != NULL);
             } else {
@@ -311,7 +302,7 @@ give_range(fx_fetcher *fetcher, lane *mine, fx_object *pack, const placed *items
                 (fx_bytes){mine->range.data + (blob->offset - from), blob->stored_bytes},
                 &mine->content,
                 &err) == FX_OK &&
-            is_chunk(fetcher, mine, pack, &items[at].want.chunk)) {
+            is_chunk(mine, &items[at].want.chunk)) {
             give(fetcher, items + at, same, fx_buf_bytes(&mine->content));
         } else {
             give_any_copy(fetcher, mine, items + at, same);
@@ -323,7 +314,7 @@ give_range(fx_fetcher *fetcher, lane *mine, fx_object *pack, const placed *items
 static void
 give_pack(fx_fetcher *fetcher, lane *mine, const placed *items, size_t count)
 {
-    fx_repository *repository = fetcher->repository;
+    fx_repository *repository = fetcher->chunks.repository;
     fx_err err = {0};
     FX_AUTO(fx_object) pack = NULL;
     if (!goes_on(fetcher)) {
@@ -332,7 +323,7 @@ give_pack(fx_fetcher *fetcher, lane *mine, const placed *items, size_t count)
     }
     bool is_open = items[0].pack != UNKNOWN_PACK &&
                    fx_repository_load_pack(repository, items[0].pack, &pack, &err) == FX_OK &&
-                   pack->aead != NULL;
+                   pack->aead != NULL && pack->scope_keys == fetcher->chunks.scope;
     for (size_t i = 0; is_open && i < count; i++) {
         is_open = is_placed(pack, &items[i]);
     }
@@ -418,7 +409,9 @@ fx_fetcher_begin(fx_fetcher *fetcher, fx_err *err)
     fx_pool_drain(fetcher->pool);
     batch done = fetcher->running;
     FX_ASSERT(done.next == done.count);
-    qsort(fetcher->filling.items, fetcher->filling.count, sizeof(placed), by_place);
+    if (fetcher->filling.count > 1) { /* there may be no list at all */
+        qsort(fetcher->filling.items, fetcher->filling.count, sizeof(placed), by_place);
+    }
     fetcher->running = fetcher->filling;
     fetcher->running.next = 0;
     fetcher->filling = (batch){.items = done.items, .room = done.room};
@@ -448,7 +441,7 @@ fx_fetcher_add(fx_fetcher *fetcher, const fx_want *want, fx_err *err)
     }
     fx_index_cursor cursor = {0};
     fx_index_entry entry = {.pack = UNKNOWN_PACK};
-    (void)fx_index_next(fetcher->repository->index, &want->chunk, &cursor, &entry);
+    (void)fx_index_next(fetcher->chunks.repository->index, &want->chunk, &cursor, &entry);
     filling->items[filling->count++] =
         (placed){.want = *want, .pack = entry.pack, .blob = entry.blob};
     if (filling->count >= fetcher->batch_max) {

@@ -27,7 +27,7 @@ typedef struct fx_fetcher fx_fetcher;
 
 /* Borrows all. `cancel` may be NULL. */
 fx_fetcher *
-fx_fetcher_new(fx_repository *repository, fx_fetch_take take, void *ctx, const atomic_bool *cancel);
+fx_fetcher_new(const fx_chunks *chunks, fx_fetch_take take, void *ctx, const atomic_bool *cancel);
 /* Without fx_fetcher_finish() before it, what is still wanted is given back without content. */
 void fx_fetcher_free(fx_fetcher *fetcher);
 FX_DEFINE_AUTO(fx_fetcher);

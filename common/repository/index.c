@@ -181,21 +181,6 @@ fx_index_is_recorded(const fx_index *index, const fx_chunk_id *id)
     return recorded;
 }
 
-bool
-fx_index_is_trusted(const fx_index *index, const fx_chunk_id *id)
-{
-    fx_index_cursor cursor = {0};
-    fx_index_entry entry;
-    bool trusted = false;
-    read_lock(index);
-    while (!trusted && next_place(index, id, &cursor, &entry)) {
-        const fx_index_pack *pack = pack_at(index, entry.pack);
-        trusted = pack->is_rescued == 0 && pack->is_trusted != 0;
-    }
-    unlock(index);
-    return trusted;
-}
-
 void
 fx_index_each(
     const fx_index *index, void (*visit)(void *ctx, const fx_index_entry *entry), void *ctx)

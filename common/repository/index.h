@@ -58,8 +58,6 @@ bool fx_index_next(
 bool fx_index_has(const fx_index *index, const fx_chunk_id *id);
 /* Is the chunk in a pack that an index object names? */
 bool fx_index_is_recorded(const fx_index *index, const fx_chunk_id *id);
-/* The same, of a pack that a writer may count on? */
-bool fx_index_is_trusted(const fx_index *index, const fx_chunk_id *id);
 
 /* Every place of every chunk, in no order that means anything. `visit` must not add to the index.
  */

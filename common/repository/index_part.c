@@ -435,6 +435,18 @@ write_part(int fd, merging *work, fx_bytes label)
            write_whole(fd, label.data, label.size_bytes);
 }
 
+/* Do the packs' places follow one another? A damaged disk must not lead merging astray. */
+static bool
+has_good_firsts(const fx_index_part *part)
+{
+    for (size_t i = 0; i < part->pack_count; i++) {
+        if (part->first[i] > part->first[i + 1]) {
+            return false;
+        }
+    }
+    return part->first[0] == 0 && part->first[part->pack_count] <= INT32_MAX;
+}
+
 /*
  * false: it is not such a file, or cannot be mapped. `sharing`: what is noted in the packs goes
  * into the file (MAP_SHARED: nobody else has it) or takes memory (MAP_PRIVATE).
@@ -479,6 +491,10 @@ map_part(int fd, int sharing, fx_index_part *out_part, uint64_t *out_label_bytes
         .map_bytes = (size_t)most,
     };
     *out_label_bytes = head.label_bytes;
+    if (!has_good_firsts(out_part)) {
+        fx_index_part_free(out_part);
+        return false;
+    }
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "common/base/hex.h"
 #include "common/repository/internal.h"
+#include "common/repository/lease.h"
 
 enum { BLOBS_MAX = 4 }; /* of an index object: half a million chunks, 16 MiB */
 
@@ -63,6 +64,10 @@ fx_index_writer_finish(fx_index_writer *writer, fx_err *err)
         return err->code;
     }
     writer->is_open = false;
+    if (writer->lease != NULL && writer->lease[0] != '\0' &&
+        fx_lease_check(writer->store, writer->lease, err) != FX_OK) {
+        return err->code;
+    }
     fx_hex_encode((fx_bytes){name.bytes, sizeof name.bytes}, hex);
     (void)snprintf(store_key, sizeof store_key, "indexes/%s", hex);
     fx_bytes bytes = fx_buf_bytes(&writer->object.bytes);

@@ -660,6 +660,7 @@ fx_repository_rescue_packs(fx_repository *repository, fx_err *err)
         memcpy(name.bytes, pack.name, FX_ID_BYTES);
         (void)fx_id_set_add(&known, &name);
     }
+    uint64_t done_count = 0;
     fx_code code = list_packs(repository, &known, &unknown, err);
     fx_id_set_free(&known);
     for (size_t i = 0; code == FX_OK && i < unknown.capacity; i++) {
@@ -668,6 +669,13 @@ fx_repository_rescue_packs(fx_repository *repository, fx_err *err)
         if (!unknown.used[i]) {
             continue;
         }
+        const fx_progress progress = {
+            .step = "reading directories",
+            .what = "packs",
+            .count = done_count++,
+            .total_count = unknown.count,
+        };
+        fx_repository_tell(repository, &progress);
         fx_pack_key(unknown.slots[i].bytes, store_key);
         code = rescue_pack(repository, store_key, unknown.slots[i].bytes, &one);
         if (code == FX_ERR_NOT_FOUND || is_damage(code)) {

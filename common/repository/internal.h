@@ -10,6 +10,7 @@
 #include "common/store/store.h"
 
 enum {
+    FX_REPOSITORY_MAGIC = 0x4ea05174,
     FX_REPOSITORY_ID_BYTES = 16,
     FX_OPEN_PACK_MAX = 64, /* heads and directories kept */
     FX_SEGMENT_MAX = 8,    /* pieces of packs kept */
@@ -68,10 +69,16 @@ struct fx_repository {
     bool rescued;         /* directories of packs that no index names are in the index */
     fx_hmac **hmacs;      /* one a scope of the key */
     fx_zip *zip;
+    int level; /* of content that is written */
     uint64_t use_count;
+    fx_progress_function progress; /* of the operation under way; NULL: nobody asks */
+    void *progress_ctx;
     fx_open_pack packs[FX_OPEN_PACK_MAX];
     fx_segment segments[FX_SEGMENT_MAX];
 };
+
+/* Tells how far the operation has come. */
+void fx_repository_tell(const fx_repository *repository, const fx_progress *progress);
 
 /* No store of ours needs longer for one object; a person who waits longer wants to know. */
 fx_mono fx_repository_deadline(void);
@@ -87,13 +94,22 @@ FX_MUST_USE fx_code fx_repository_need_key(const fx_repository *repository, fx_e
 /* errors: WRONG_KEY when there is no key that reads anything */
 FX_MUST_USE fx_code fx_repository_need_read(const fx_repository *repository, fx_err *err);
 
+/* How a chunk is stored. */
+typedef struct fx_chunk_form {
+    fx_chunk_kind kind;
+    bool is_compressed;
+} fx_chunk_form;
+
 /* fx_repository_read_chunk, and what kind of chunk it is stored as. errors, thread: the same */
 FX_MUST_USE fx_code fx_repository_read_stored(
-    fx_repository *repository,
+    const fx_chunks *chunks,
     const fx_chunk_id *id,
-    fx_chunk_kind *out_kind,
+    fx_chunk_form *out_form,
     fx_buf *out_content,
     fx_err *err);
+
+/* Those of the scope that is written to; there must be a key. */
+fx_chunks fx_repository_own_chunks(fx_repository *repository);
 
 /*
  * Reads a pack's head and directory, and unlocks it if its key is here. errors: as the store's,
@@ -111,6 +127,11 @@ typedef struct fx_key_list {
 FX_MUST_USE fx_code fx_repository_list_keys(
     fx_repository *repository, const char *prefix, fx_key_list *list, fx_err *err);
 void fx_key_list_free(fx_key_list *list);
+
+/* Whose an object is, as its head says; needs no key. errors: DAMAGED (no object), NOT_FOUND, the
+ * store's */
+FX_MUST_USE fx_code fx_repository_scope_of(
+    const fx_repository *repository, const char *store_key, fx_scope_id *out_scope, fx_err *err);
 
 /* The id of a chunk in an unlocked pack. With the lock held. */
 void fx_repository_chunk_id(
@@ -156,6 +177,10 @@ FX_MUST_USE fx_code fx_repository_refresh_indexes(fx_repository *repository, fx_
 /* With the lock held, too. */
 void fx_repository_forget_indexes(fx_repository *repository);
 
+/* The object "config". errors: DAMAGED, UNSUPPORTED */
+FX_MUST_USE fx_code
+fx_config_decode(const fx_buf *bytes, unsigned char out_id[FX_REPOSITORY_ID_BYTES], fx_err *err);
+
 /* The readable part of a snapshot object of that key. errors: DAMAGED */
 FX_MUST_USE fx_code fx_snapshot_decode(
     const fx_object *object, const char *store_key, fx_snapshot *out_snapshot, fx_err *err);
@@ -163,7 +188,7 @@ FX_MUST_USE fx_code fx_snapshot_decode(
 /* The root of a snapshot object that lies under any key. errors: as fx_repository_snapshot_root()
  */
 FX_MUST_USE fx_code fx_repository_root_at(
-    fx_repository *repository, const char *store_key, fx_chunk_id *out_root, fx_err *err);
+    fx_repository *repository, const char *store_key, fx_root *out_root, fx_err *err);
 
 /* As fx_repository_list(), with those that are void or were forgotten. */
 FX_MUST_USE fx_code fx_repository_list_all(
@@ -176,6 +201,9 @@ FX_MUST_USE fx_code fx_repository_list_all(
 bool fx_repository_is_write_only(const fx_repository *repository);
 
 const char *fx_writer_lease(const fx_writer *writer);
+
+/* For this writer's content from now on. thread: while nothing is added */
+void fx_writer_set_compression(fx_writer *writer, int level);
 
 /* Where the lists of a data set's last snapshot are kept; false: nowhere. */
 enum { FX_KEPT_PATH_BYTES = 4096 };
@@ -192,6 +220,9 @@ fx_writer_vouch(fx_writer *writer, const fx_id_set *opened, uint64_t *out_count,
 
 /* The writer stores again what only these packs hold. Before anything is added. */
 void fx_writer_avoid(fx_writer *writer, const fx_id_set *packs);
+
+/* The sets take the names of all index objects and vouchers that the writer puts from now on. */
+void fx_writer_tell_names(fx_writer *writer, fx_id_set *indexes, fx_id_set *vouchers);
 
 /*
  * Adds what the directories of packs say that no readable index names; once. Such packs serve

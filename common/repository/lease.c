@@ -18,7 +18,13 @@
 #include "common/repository/internal.h"
 #include "common/repository/plain.h"
 
-enum { OBJECT_MAX_BYTES = 64 * 1024 * 1024, LEASE_MAX = 64 * 1024, LEASE_OBJECT_MAX_BYTES = 4096 };
+enum {
+    OBJECT_MAX_BYTES = 64 * 1024 * 1024,
+    LEASE_MAX = 64 * 1024,
+    LEASE_OBJECT_MAX_BYTES = 4096,
+    BOOT_ID_BYTES = 36,    /* as text */
+    MACHINE_ID_BYTES = 16, /* as bytes */
+};
 
 static const char lease_magic[] = "FXLEASE1";
 static const char mark_magic[] = "FXMARK01";
@@ -119,6 +125,36 @@ describe_place(char *out_text, size_t room_bytes)
         (uintmax_t)space.st_ino);
 }
 
+/*
+ * Which machine this is, for who compares: never the id itself, which is confidential; "": it has
+ * none. source: machine-id(5)
+ */
+static void
+describe_machine(char out_text[2 * FX_SHA256_BYTES + 1])
+{
+    static const char prefix[] = "fortress machine 1"; /* with its end */
+    FX_BUF_AUTO text;
+    fx_err ignored = {0};
+    unsigned char id[MACHINE_ID_BYTES];
+    unsigned char digest[FX_SHA256_BYTES];
+    char hex[2 * MACHINE_ID_BYTES + 1];
+    out_text[0] = '\0';
+    fx_buf_init(&text, 256);
+    if (fx_file_read("/etc/machine-id", &text, &ignored) != FX_OK) {
+        return;
+    }
+    (void)snprintf(hex, sizeof hex, "%s", fx_buf_text(&text));
+    if (fx_hex_decode(hex, id, sizeof id, &ignored) != FX_OK) { /* "uninitialized" */
+        return;
+    }
+    fx_buf_clear(&text);
+    if (fx_buf_append(&text, prefix, sizeof prefix, &ignored) == FX_OK &&
+        fx_buf_append(&text, id, sizeof id, &ignored) == FX_OK) {
+        fx_sha256(fx_buf_bytes(&text), digest);
+        fx_hex_encode((fx_bytes){digest, sizeof digest}, out_text);
+    }
+}
+
 /* true only where it is certain. */
 static bool
 is_process_gone(const Fortress__Repository__Lease *lease)
@@ -131,6 +167,24 @@ is_process_gone(const Fortress__Repository__Lease *lease)
     return start_ticks(lease->pid) != lease->start_ticks;
 }
 
+/*
+ * Is it of this machine, before it was last started? Not certain: a machine may have been cloned
+ * with its id and its name.
+ */
+static bool
+is_process_outlived(const Fortress__Repository__Lease *lease)
+{
+    char here[128];
+    char machine[2 * FX_SHA256_BYTES + 1];
+    struct utsname name;
+    describe_place(here, sizeof here);
+    describe_machine(machine);
+    return machine[0] != '\0' && strcmp(lease->machine, machine) == 0 && uname(&name) == 0 &&
+           strcmp(lease->node, name.nodename) == 0 && strcspn(here, "/") == BOOT_ID_BYTES &&
+           strcspn(lease->place, "/") == BOOT_ID_BYTES &&
+           strncmp(lease->place, here, BOOT_ID_BYTES) != 0;
+}
+
 /* ---- leases
  * ---------------------------------------------------------------------------------------- */
 
@@ -139,11 +193,14 @@ fx_lease_begin(fx_store *store, char out_id[FX_LEASE_ID_BYTES], fx_err *err)
 {
     struct utsname name;
     char place[128];
+    char machine[2 * FX_SHA256_BYTES + 1];
     char store_key[FX_KEY_TEXT_BYTES];
     Fortress__Repository__Lease lease;
     fortress__repository__lease__init(&lease);
     describe_place(place, sizeof place);
+    describe_machine(machine);
     lease.place = place;
+    lease.machine = machine;
     lease.pid = getpid();
     lease.start_ticks = start_ticks(getpid());
     lease.began_wall_ns = fx_clock_wall().ns;
@@ -190,7 +247,7 @@ read_lease(fx_store *store, const char *store_key, fx_lease *lease, fx_err *err)
     fx_mono deadline = fx_repository_deadline();
     if (fx_store_get(store, store_key, 0, bytes.max_bytes, deadline, &bytes, err) != FX_OK ||
         fx_plain_decode(lease_magic, fx_buf_bytes(&bytes), &body, err) != FX_OK) {
-        return err->code;
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
     }
     Fortress__Repository__Lease *message =
         fortress__repository__lease__unpack(NULL, body.size_bytes, body.data);
@@ -201,6 +258,7 @@ read_lease(fx_store *store, const char *store_key, fx_lease *lease, fx_err *err)
     lease->began = (fx_wall){.ns = message->began_wall_ns};
     lease->pid = message->pid;
     lease->is_gone = is_process_gone(message);
+    lease->is_outlived = !lease->is_gone && is_process_outlived(message);
     fortress__repository__lease__free_unpacked(message, NULL);
     return FX_OK;
 }
@@ -362,11 +420,30 @@ fx_lease_is_revoked(fx_store *store, const char *id, bool *out_revoked, fx_err *
     char prefix[FX_KEY_TEXT_BYTES];
     key_of("revocations", id, prefix);
     fx_code code = list_ids(store, prefix, &list, err);
+    if (code == FX_OK && id[0] != '\0' && list.count == 0) {
+        key_of("leases-over", id, prefix);
+        code = list_ids(store, prefix, &list, err);
+    }
     if (code == FX_OK) {
         *out_revoked = list.count > 0;
     }
     free(list.items);
     return code;
+}
+
+fx_code
+fx_lease_check(fx_store *store, const char *id, fx_err *err)
+{
+    bool is_revoked = true;
+    if (fx_lease_is_revoked(store, id, &is_revoked, err) != FX_OK) {
+        return err->code;
+    }
+    return !is_revoked ? FX_OK
+                       : fx_fail(
+                             err,
+                             FX_ERR_STALE,
+                             "could not go on: a collection did not wait for this, and took its "
+                             "right to commit; run it again");
 }
 
 /* A message's bytes as packed ids. */
@@ -418,7 +495,7 @@ read_ids(fx_store *store, const char *store_key, const char *magic, fx_id_set *i
     fx_mono deadline = fx_repository_deadline();
     if (fx_store_get(store, store_key, 0, bytes.max_bytes, deadline, &bytes, err) != FX_OK ||
         fx_plain_decode(magic, fx_buf_bytes(&bytes), &body, err) != FX_OK) {
-        return err->code;
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
     }
     /* A mark and a settlement are alike: one list of ids. */
     Fortress__Repository__IdList *message =
@@ -457,7 +534,15 @@ fx_settlements_read(fx_store *store, fx_settlements *out_settlements, fx_err *er
         fx_settlement *one = &settlements.items[settlements.count++];
         memcpy(one->id, list.items[i].id, sizeof one->id);
         key_of("settled", one->id, store_key);
-        code = read_ids(store, store_key, settlement_magic, &one->snapshots, err);
+        fx_err failure = {0};
+        code = read_ids(store, store_key, settlement_magic, &one->snapshots, &failure);
+        /* It matters where there are snapshots of its lease, and nowhere else. */
+        one->is_damaged = code == FX_ERR_DAMAGED || code == FX_ERR_UNSUPPORTED;
+        if (one->is_damaged) {
+            code = FX_OK;
+        } else if (code != FX_OK) {
+            *err = failure;
+        }
     }
     free(list.items);
     if (code != FX_OK) {
@@ -468,16 +553,49 @@ fx_settlements_read(fx_store *store, fx_settlements *out_settlements, fx_err *er
     return FX_OK;
 }
 
-bool
-fx_settlements_void(
-    const fx_settlements *settlements, const char *lease, const fx_chunk_id *snapshot)
+static fx_code
+fail_damaged(const fx_settlement *one, fx_err *err)
+{
+    return fx_fail(
+        err,
+        FX_ERR_DAMAGED,
+        "could not tell which snapshots count: \"settled/%s\" is damaged; repair takes it from "
+        "another tier",
+        one->id);
+}
+
+fx_code
+fx_settlements_need_all(const fx_settlements *settlements, fx_err *err)
 {
     for (size_t i = 0; i < settlements->count; i++) {
-        if (strcmp(settlements->items[i].id, lease) == 0) {
-            return !fx_id_set_has(&settlements->items[i].snapshots, snapshot);
+        if (settlements->items[i].is_damaged) {
+            return fail_damaged(&settlements->items[i], err);
         }
     }
-    return false;
+    return FX_OK;
+}
+
+fx_code
+fx_settlements_void(
+    const fx_settlements *settlements,
+    const char *lease,
+    const fx_chunk_id *snapshot,
+    bool *out_void,
+    fx_err *err)
+{
+    bool is_void = false;
+    for (size_t i = 0; i < settlements->count; i++) {
+        const fx_settlement *one = &settlements->items[i];
+        if (strcmp(one->id, lease) != 0) {
+            continue;
+        }
+        if (one->is_damaged) {
+            return fail_damaged(one, err);
+        }
+        is_void = !fx_id_set_has(&one->snapshots, snapshot);
+    }
+    *out_void = is_void;
+    return FX_OK;
 }
 
 /* ---- marks

@@ -17,6 +17,7 @@ typedef struct fx_lease {
     int64_t pid;   /* there */
     bool is_over;  /* the writer said so, or is_gone */
     bool is_gone; /* it was a process of this host, which is no more: its last put may still come */
+    bool is_outlived; /* of a machine like this one, before it was started: probably gone */
     bool is_revoked;
 } fx_lease;
 
@@ -32,9 +33,14 @@ void fx_lease_list_free(fx_lease_list *list);
 FX_MUST_USE fx_code fx_lease_begin(fx_store *store, char out_id[FX_LEASE_ID_BYTES], fx_err *err);
 /* Adds the names of all packs that are marked. After the lease is put. */
 FX_MUST_USE fx_code fx_marks_read(fx_store *store, fx_id_set *packs, fx_err *err);
-/* Whether a collector no longer waits for it. After the snapshot is put. */
+/*
+ * Whether a collector no longer waits for it, because it was revoked or somebody else said that it
+ * is over; of "": whether any was revoked. After the snapshot is put.
+ */
 FX_MUST_USE fx_code
 fx_lease_is_revoked(fx_store *store, const char *id, bool *out_revoked, fx_err *err);
+/* The same, before what only a writer may put that is waited for. errors: STALE */
+FX_MUST_USE fx_code fx_lease_check(fx_store *store, const char *id, fx_err *err);
 /* The writer will put nothing more. */
 FX_MUST_USE fx_code fx_lease_end(fx_store *store, const char *id, fx_err *err);
 
@@ -60,6 +66,7 @@ fx_lease_settle(fx_store *store, const char *id, const fx_id_set *snapshots, fx_
 /* Snapshots that count, of the writers that were settled. */
 typedef struct fx_settlement {
     char id[FX_LEASE_ID_BYTES];
+    bool is_damaged; /* nobody knows which snapshots of this lease count */
     fx_id_set snapshots;
 } fx_settlement;
 typedef struct fx_settlements {
@@ -69,6 +76,12 @@ typedef struct fx_settlements {
 FX_MUST_USE fx_code
 fx_settlements_read(fx_store *store, fx_settlements *out_settlements, fx_err *err);
 void fx_settlements_free(fx_settlements *settlements);
-/* Is a snapshot with this lease void? */
-bool fx_settlements_void(
-    const fx_settlements *settlements, const char *lease, const fx_chunk_id *snapshot);
+/* errors: DAMAGED: one of them is */
+FX_MUST_USE fx_code fx_settlements_need_all(const fx_settlements *settlements, fx_err *err);
+/* Is a snapshot with this lease void? errors: DAMAGED: the settlement of this lease is */
+FX_MUST_USE fx_code fx_settlements_void(
+    const fx_settlements *settlements,
+    const char *lease,
+    const fx_chunk_id *snapshot,
+    bool *out_void,
+    fx_err *err);

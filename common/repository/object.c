@@ -163,7 +163,7 @@ fx_blob_draft_fill(
     FX_ASSERT(content.size_bytes <= FX_OBJECT_BLOB_MAX_BYTES);
     bool shrunk = false;
     fx_buf_clear(scratch);
-    if (fx_zip_compress(zip, 1, content, scratch, &shrunk, err) != FX_OK) {
+    if (fx_zip_compress(zip, content, scratch, &shrunk, err) != FX_OK) {
         return err->code;
     }
     draft->content_bytes = (uint32_t)content.size_bytes;
@@ -370,6 +370,18 @@ parse_directory(const unsigned char *data, uint64_t end, fx_object *object, fx_e
         offset += blob->stored_bytes;
     }
     return offset == end ? FX_OK : damaged(err, "its directory does not fit its size");
+}
+
+bool
+fx_object_scope(fx_bytes head, fx_scope_id *out_scope)
+{
+    const unsigned char *data = head.data;
+    if (head.size_bytes < FX_OBJECT_HEAD_BYTES ||
+        memcmp(data, object_magic, sizeof object_magic) != 0) {
+        return false;
+    }
+    memcpy(out_scope->bytes, data + SCOPE_AT, sizeof out_scope->bytes);
+    return true;
 }
 
 fx_code

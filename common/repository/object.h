@@ -154,6 +154,9 @@ FX_MUST_USE fx_code fx_object_parse(
 void fx_object_free(fx_object *object);
 FX_DEFINE_AUTO(fx_object);
 
+/* Whose it is, by its head alone. false: it is no object. */
+bool fx_object_scope(fx_bytes head, fx_scope_id *out_scope);
+
 /* How many of the last bytes the directory and foot take. errors: DAMAGED */
 FX_MUST_USE fx_code fx_object_tail_size(fx_bytes foot, uint64_t *out_tail_bytes, fx_err *err);
 

@@ -131,6 +131,7 @@ read_pack(
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not read it: its bytes are not what was written");
     }
+    checker->scope = object->scope_keys;
     return open_every_blob(repository, checker, object, err) == FX_OK
                ? note_record(repository, checker, pack, object, err)
                : err->code;
@@ -150,6 +151,7 @@ fx_pack_check(
     fx_pack_key(pack->name, store_key);
     *out_read_bytes = 0;
     checker->is_opened = false;
+    checker->scope = NULL;
     fx_mono deadline = fx_repository_deadline();
     if (fx_store_stat(repository->store, store_key, deadline, &size_bytes, err) != FX_OK) {
         return err->code;

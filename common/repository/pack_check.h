@@ -9,7 +9,8 @@ typedef struct fx_pack_checker {
     fx_buf bytes;   /* a pack */
     fx_buf content; /* a chunk */
     bool is_opened; /* the pack just checked is of the scope that is written to, every blob good: */
-    fx_chunk_id record; /* this is what it holds (fx_index_record_of()) */
+    fx_chunk_id record;         /* this is what it holds (fx_index_record_of()) */
+    const fx_scope_keys *scope; /* whose the pack is; NULL: not read, or of no scope of the key */
     struct fx_pack_checker *next;
 } fx_pack_checker;
 

@@ -70,6 +70,23 @@ fx_repository_load_pack(
     return FX_OK;
 }
 
+fx_code
+fx_repository_scope_of(
+    const fx_repository *repository, const char *store_key, fx_scope_id *out_scope, fx_err *err)
+{
+    FX_BUF_AUTO head;
+    fx_buf_init(&head, FX_OBJECT_HEAD_BYTES);
+    fx_mono deadline = fx_repository_deadline();
+    if (fx_store_get(repository->store, store_key, 0, FX_OBJECT_HEAD_BYTES, deadline, &head, err) !=
+        FX_OK) {
+        return fx_err_wrap(err, "reading \"%s\"", store_key);
+    }
+    if (!fx_object_scope(fx_buf_bytes(&head), out_scope)) {
+        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": it is no object", store_key);
+    }
+    return FX_OK;
+}
+
 /* The pack's head and directory, from memory or from the store in place of the least recently used.
  */
 static fx_code
@@ -135,7 +152,7 @@ stored_bytes_of(
     fx_repository *repository,
     uint32_t number,
     const fx_blob *blob,
-    fx_bytes *out_stored,
+    fx_bytes *out_form,
     fx_err *err)
 {
     fx_segment *oldest = &repository->segments[0];
@@ -171,20 +188,20 @@ stored_bytes_of(
         return fx_fail(err, FX_ERR_DAMAGED, "could not read a pack: it is cut short");
     }
     found->used_at = ++repository->use_count;
-    *out_stored =
-        (fx_bytes){found->bytes.data + (blob->offset - found->offset), blob->stored_bytes};
+    *out_form = (fx_bytes){found->bytes.data + (blob->offset - found->offset), blob->stored_bytes};
     return FX_OK;
 }
 
 /* Opens one stored copy of a chunk and computes its id again. */
 static fx_code
 read_copy(
-    fx_repository *repository,
+    const fx_chunks *chunks,
     const fx_index_entry *entry,
-    fx_chunk_kind *out_kind,
+    fx_chunk_form *out_form,
     fx_buf *out_content,
     fx_err *err)
 {
+    fx_repository *repository = chunks->repository;
     fx_object *object = NULL;
     char store_key[FX_KEY_TEXT_BYTES];
     fx_pack_key(fx_index_pack_at(repository->index, entry->pack).name, store_key);
@@ -192,6 +209,13 @@ read_copy(
         return err->code;
     }
     FX_ASSERT(object != NULL);
+    if (object->scope_keys != chunks->scope) {
+        return fx_fail(
+            err,
+            FX_ERR_DAMAGED,
+            "could not use \"%s\": it is of another scope than what names its chunk",
+            store_key);
+    }
     const fx_blob *blob = &object->blobs[entry->blob];
     if (memcmp(blob->id.bytes, entry->id.bytes, FX_ID_BYTES) != 0) {
         return fx_fail(
@@ -218,19 +242,22 @@ read_copy(
         return fx_fail(
             err, FX_ERR_DAMAGED, "could not use a chunk of \"%s\": not its id", store_key);
     }
-    *out_kind = blob->flags >> 8 == FX_CHUNK_TREE + 1 ? FX_CHUNK_TREE : FX_CHUNK_DATA;
+    *out_form = (fx_chunk_form){
+        .kind = blob->flags >> 8 == FX_CHUNK_TREE + 1 ? FX_CHUNK_TREE : FX_CHUNK_DATA,
+        .is_compressed = (blob->flags & 1) != 0};
     return FX_OK;
 }
 
 /* Every copy in turn: one damaged pack does not lose what another holds too. */
 static fx_code
 read_any_copy(
-    fx_repository *repository,
+    const fx_chunks *chunks,
     const fx_chunk_id *id,
-    fx_chunk_kind *out_kind,
+    fx_chunk_form *out_form,
     fx_buf *out_content,
     fx_err *err)
 {
+    fx_repository *repository = chunks->repository;
     if (!fx_index_has(repository->index, id) &&
         fx_repository_load_indexes(repository, err) != FX_OK) {
         return err->code;
@@ -257,68 +284,63 @@ read_any_copy(
     fx_code code = FX_ERR_NOT_FOUND;
     while (code != FX_OK && code != FX_ERR_LIMIT &&
            fx_index_next(repository->index, id, &cursor, &entry)) {
-        code = read_copy(repository, &entry, out_kind, out_content, err);
+        code = read_copy(chunks, &entry, out_form, out_content, err);
     }
     return code;
 }
 
 /* A list that this host has kept: it believes its own files as little as others'. */
 static bool
-read_kept(fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content)
+read_kept(const fx_chunks *chunks, const fx_chunk_id *id, fx_buf *out_content)
 {
     fx_bytes content;
-    fx_chunk_id computed;
     fx_err ignored = {0};
-    if (repository->kept == NULL || !fx_kept_find(repository->kept, id, &content)) {
-        return false;
-    }
-    FX_AUTO(fx_hmac) hmac = fx_hmac_new(fx_repository_key_id_key(repository->key));
-    fx_hmac_sha256(hmac, content, computed.bytes);
-    return memcmp(computed.bytes, id->bytes, FX_ID_BYTES) == 0 &&
+    const struct fx_kept *kept = chunks->repository->kept;
+    return kept != NULL && fx_kept_find(kept, id, &content) &&
+           fx_repository_is_chunk(chunks, id, content) &&
            fx_buf_append(out_content, content.data, content.size_bytes, &ignored) == FX_OK;
 }
 
 fx_code
 fx_repository_read_chunk(
-    fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
+    const fx_chunks *chunks, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
 {
-    fx_chunk_kind kind;
-    if (read_kept(repository, id, out_content)) {
+    fx_chunk_form ignored;
+    if (read_kept(chunks, id, out_content)) {
         return FX_OK;
     }
-    return fx_repository_read_stored(repository, id, &kind, out_content, err);
+    return fx_repository_read_stored(chunks, id, &ignored, out_content, err);
 }
 
 fx_code
 fx_repository_read_stored(
-    fx_repository *repository,
+    const fx_chunks *chunks,
     const fx_chunk_id *id,
-    fx_chunk_kind *out_kind,
+    fx_chunk_form *out_form,
     fx_buf *out_content,
     fx_err *err)
 {
+    fx_repository *repository = chunks->repository;
     if (fx_repository_need_read(repository, err) != FX_OK) {
         return err->code;
     }
     (void)pthread_mutex_lock(&repository->lock);
-    fx_code code = read_any_copy(repository, id, out_kind, out_content, err);
+    fx_code code = read_any_copy(chunks, id, out_form, out_content, err);
     (void)pthread_mutex_unlock(&repository->lock);
     return code;
 }
 
 bool
-fx_repository_is_chunk(fx_repository *repository, const fx_chunk_id *id, fx_bytes content)
+fx_repository_is_chunk(const fx_chunks *chunks, const fx_chunk_id *id, fx_bytes content)
 {
-    const fx_repository_key *key = repository->key;
-    bool found = false;
-    for (size_t i = 0; key != NULL && !found && i < key->scope_count; i++) {
-        const fx_scope_keys *scope = &key->scopes[i];
-        if (scope->can_read) {
-            fx_chunk_id computed;
-            FX_AUTO(fx_hmac) hmac = fx_hmac_new(scope->id_key);
-            fx_hmac_sha256(hmac, content, computed.bytes);
-            found = memcmp(computed.bytes, id->bytes, FX_ID_BYTES) == 0;
-        }
-    }
-    return found;
+    fx_chunk_id computed;
+    FX_AUTO(fx_hmac) hmac = fx_hmac_new(chunks->scope->id_key);
+    fx_hmac_sha256(hmac, content, computed.bytes);
+    return memcmp(computed.bytes, id->bytes, FX_ID_BYTES) == 0;
+}
+
+fx_chunks
+fx_repository_own_chunks(fx_repository *repository)
+{
+    return (fx_chunks){repository, fx_repository_key_writes(repository->key)};
 }

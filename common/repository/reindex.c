@@ -11,6 +11,7 @@ typedef struct reindex {
     fx_repository *repository;
     fx_reindex_report *report;
     fx_store *store;
+    const char *lease;
     fx_id_set marked;
     uint64_t *first;  /* of each pack, the number of its first id; SIZE_MAX: it is not wanted */
     fx_chunk_id *ids; /* of the wanted packs, in their order */
@@ -64,6 +65,7 @@ write_indexes(reindex *work, fx_err *err)
     }
     fx_index_writer_init(&writer, work->store, &session);
     writer.names = &names;
+    writer.lease = work->lease;
     fx_code code = FX_OK;
     for (size_t i = 0; code == FX_OK && i < work->pack_count; i++) {
         fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
@@ -107,11 +109,12 @@ reindex_scope(reindex *work, bool dry_run, fx_err *err)
 static fx_code
 reindex_scopes(
     const char *url,
-    const fx_repository_key *key,
-    bool dry_run,
+    const fx_reindex_options *options,
+    const char *lease,
     fx_reindex_report *report,
     fx_err *err)
 {
+    const fx_repository_key *key = options->key;
     bool has_one = false;
     for (size_t i = 0; i < key->scope_count; i++) {
         /* An index object is of one scope: others must not see into it. */
@@ -128,8 +131,11 @@ reindex_scopes(
             continue;
         }
         has_one = true;
-        reindex work = {.repository = repository, .report = report, .store = repository->store};
-        fx_code code = reindex_scope(&work, dry_run, err);
+        repository->progress = options->progress;
+        repository->progress_ctx = options->ctx;
+        reindex work = {
+            .repository = repository, .report = report, .store = repository->store, .lease = lease};
+        fx_code code = reindex_scope(&work, options->dry_run, err);
         fx_id_set_free(&work.marked);
         free(work.first);
         free(work.ids);
@@ -151,14 +157,10 @@ reindex_scopes(
  */
 static fx_code
 remove_unreadable(
-    const char *url,
-    const fx_repository_key *key,
-    bool dry_run,
-    fx_reindex_report *report,
-    fx_err *err)
+    const char *url, const fx_reindex_options *options, fx_reindex_report *report, fx_err *err)
 {
     FX_AUTO(fx_repository) repository = NULL;
-    if (fx_repository_open(url, key, &repository, err) != FX_OK) {
+    if (fx_repository_open(url, options->key, &repository, err) != FX_OK) {
         return err->code;
     }
     (void)pthread_mutex_lock(&repository->lock);
@@ -172,9 +174,10 @@ remove_unreadable(
         }
         report->removed_count++;
         fx_err failure = {0};
-        code = dry_run ? FX_OK
-                       : fx_store_remove(
-                             repository->store, bad->store_key, fx_repository_deadline(), &failure);
+        code = options->dry_run
+                   ? FX_OK
+                   : fx_store_remove(
+                         repository->store, bad->store_key, fx_repository_deadline(), &failure);
         if (code == FX_ERR_NOT_FOUND) {
             code = FX_OK;
         } else if (code != FX_OK) {
@@ -187,24 +190,20 @@ remove_unreadable(
 
 fx_code
 fx_repository_reindex(
-    const char *url,
-    const fx_repository_key *key,
-    bool dry_run,
-    fx_reindex_report *out_report,
-    fx_err *err)
+    const char *url, const fx_reindex_options *options, fx_reindex_report *out_report, fx_err *err)
 {
     FX_AUTO(fx_store) store = NULL;
     char lease[FX_LEASE_ID_BYTES] = "";
     *out_report = (fx_reindex_report){0};
     if (fx_store_open(url, &store, err) != FX_OK ||
-        (!dry_run && fx_lease_begin(store, lease, err) != FX_OK)) {
+        (!options->dry_run && fx_lease_begin(store, lease, err) != FX_OK)) {
         return err->code;
     }
-    fx_code code = reindex_scopes(url, key, dry_run, out_report, err);
+    fx_code code = reindex_scopes(url, options, lease, out_report, err);
     if (code == FX_OK) {
-        code = remove_unreadable(url, key, dry_run, out_report, err);
+        code = remove_unreadable(url, options, out_report, err);
     }
-    if (dry_run) {
+    if (options->dry_run) {
         return code;
     }
     /* An index object that comes late must not be trusted: see fx_repository_replicate(). */

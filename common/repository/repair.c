@@ -34,7 +34,9 @@ typedef struct repair {
     fx_id_set marked;   /* packs that a collector is about to remove */
     fx_id_set good;     /* packs that were read and are what they should be */
     fx_monitor monitor; /* guards all below, and the report, while threads check */
-    fx_copy_progress progress;
+    fx_progress progress;
+    uint64_t listed_bytes; /* to check, so far */
+    bool has_listed_all;
     wound *wounds;
     size_t wound_count;
     fx_err failure;
@@ -86,6 +88,17 @@ add_wound(repair *work, const char *store_key)
     work->report->damaged_count++;
 }
 
+/* From the thread that all others work for, when they do not. */
+static void
+tell(const repair *work, const char *step, const char *what, uint64_t count, uint64_t total_count)
+{
+    const fx_progress progress = {
+        .step = step, .what = what, .count = count, .total_count = total_count};
+    if (work->options->progress != NULL) {
+        work->options->progress(work->options->ctx, &progress);
+    }
+}
+
 /* ---- looking
  * --------------------------------------------------------------------------------------- */
 
@@ -108,7 +121,7 @@ note(repair *work, const fx_stored *item, fx_code code, const fx_err *err)
     fx_chunk_id name;
     work->report->checked_count++;
     work->report->checked_bytes += item->size_bytes;
-    work->progress.object_count++;
+    work->progress.count++;
     work->progress.done_bytes += item->size_bytes;
     if (code == FX_OK && is_pack(item->store_key) && name_of(item->store_key, &name)) {
         (void)fx_id_set_add(&work->good, &name);
@@ -126,23 +139,45 @@ note(repair *work, const fx_stored *item, fx_code code, const fx_err *err)
     }
 }
 
+/*
+ * Whole, where nothing can be said of the blobs, a store that reads objects itself says so: none of
+ * the bytes come here.
+ */
+static fx_code
+check_one(const repair *work, const fx_stored *item, fx_err *err)
+{
+    fx_chunk_id name;
+    unsigned char digest[FX_STORE_DIGEST_BYTES];
+    FX_BUF_AUTO bytes;
+    const fx_repository_key *key = work->options->key;
+    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
+    if (key == NULL && fx_store_can(work->store, FX_STORE_CAN_DIGEST) &&
+        fx_stored_is_named_by_digest(item->store_key) && name_of(item->store_key, &name)) {
+        fx_mono deadline = fx_repository_deadline();
+        if (fx_store_digest(work->store, item->store_key, deadline, digest, err) != FX_OK) {
+            return err->code;
+        }
+        return memcmp(digest, name.bytes, sizeof digest) == 0
+                   ? FX_OK
+                   : fx_fail(err, FX_ERR_DAMAGED, "its bytes are not what was written");
+    }
+    if (item->size_bytes < bytes.max_bytes) {
+        fx_buf_reserve(&bytes, (size_t)item->size_bytes); /* no more than it takes */
+    }
+    return fx_stored_get(work->store, item->store_key, key, &bytes, err);
+}
+
 static void
 look_at_one(void *ctx)
 {
     look *one = ctx;
     repair *work = one->work;
-    FX_BUF_AUTO bytes;
     fx_err err = {0};
-    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
     fx_monitor_lock(&work->monitor);
     bool is_wanted = !work->has_failed && !is_cancelled(work);
     fx_monitor_unlock(&work->monitor);
     if (is_wanted) {
-        if (one->item->size_bytes < bytes.max_bytes) {
-            fx_buf_reserve(&bytes, (size_t)one->item->size_bytes); /* no more than it takes */
-        }
-        const fx_repository_key *key = work->options->key;
-        fx_code code = fx_stored_get(work->store, one->item->store_key, key, &bytes, &err);
+        fx_code code = check_one(work, one->item, &err);
         fx_monitor_lock(&work->monitor);
         note(work, one->item, code, &err);
         fx_monitor_unlock(&work->monitor);
@@ -154,7 +189,8 @@ static fx_code
 look_at_all(repair *work, const fx_stored_list *list, fx_err *err)
 {
     unsigned job_count = work->options->job_count;
-    work->progress.total_bytes += fx_stored_list_bytes(list);
+    work->listed_bytes += fx_stored_list_bytes(list);
+    work->progress.total_bytes = work->has_listed_all ? work->listed_bytes : 0;
     fx_pool *pool = fx_pool_new(job_count == 0 ? FX_COPY_JOBS : job_count, QUEUE_MAX);
     for (size_t i = 0; i < list->count; i++) {
         look *one = calloc(1, sizeof *one);
@@ -353,6 +389,9 @@ heal_all(repair *work, fx_err *err)
         if (is_cancelled(work)) {
             return fx_fail(err, FX_ERR_CANCELLED, "could not repair all: it was cancelled");
         }
+        if (!work->wounds[i].is_tried) {
+            tell(work, "healing", "objects", i, work->wound_count);
+        }
         if (!work->wounds[i].is_tried && heal(work, &work->wounds[i], err) != FX_OK) {
             return err->code;
         }
@@ -438,6 +477,7 @@ name_affected(repair *work, fx_repository *repository, fx_err *err)
     }
     fx_code code = fx_repository_list(repository, &list, &unreadable_count, err);
     for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+        tell(work, "following", "snapshots", i, list.count);
         code = name_one(work, &lost, &list.items[i], err);
     }
     fx_snapshot_list_free(&list);
@@ -531,6 +571,7 @@ repair_all(repair *work, const char *url, fx_err *err)
         {"revocations/", false},
         {"forgotten/", false},
         {"holds/", false},
+        {"gaps/", false},
         {"indexes/", false},
         {"verified/", false},
         {"snapshots/", false},
@@ -541,6 +582,7 @@ repair_all(repair *work, const char *url, fx_err *err)
         return err->code;
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        work->has_listed_all = i + 1 == sizeof kinds / sizeof *kinds;
         if (look_at_prefix(work, kinds[i].prefix, kinds[i].has_every_tier_all, err) != FX_OK) {
             return err->code;
         }
@@ -618,7 +660,11 @@ fx_repository_repair(
         return err->code;
     }
     repair work = {
-        .options = options, .report = out_report, .store = store, .tier_count = tier_count};
+        .options = options,
+        .report = out_report,
+        .store = store,
+        .tier_count = tier_count,
+        .progress = {.step = "checking", .what = "objects"}};
     fx_monitor_init(&work.monitor);
     fx_code code = open_tiers(&work, tier_urls, err);
     if (code == FX_OK) {

@@ -16,7 +16,7 @@ typedef struct fx_repair_options {
     bool dry_run;
     void (*finding)(void *ctx, const char *text); /* what is wrong; one call at a time */
     void (*healed)(void *ctx, const char *text);  /* what was, and is not any more */
-    void (*progress)(void *ctx, const fx_copy_progress *progress); /* or NULL */
+    fx_progress_function progress;                /* or NULL */
     void *ctx;
     const atomic_bool *cancel; /* or NULL */
 } fx_repair_options;
@@ -50,13 +50,16 @@ typedef struct fx_reindex_report {
     uint64_t kept_count;    /* unreadable, but perhaps of a scope whose key is not here */
 } fx_reindex_report;
 
+typedef struct fx_reindex_options {
+    const fx_repository_key *key;
+    bool dry_run;
+    fx_progress_function progress; /* or NULL */
+    void *ctx;
+} fx_reindex_options;
+
 /*
  * Puts index objects of packs that no readable one names, in every scope that the key can read and
  * write; then removes those that cannot be read. Beside backups. errors: WRONG_KEY, and the store's
  */
 FX_MUST_USE fx_code fx_repository_reindex(
-    const char *url,
-    const fx_repository_key *key,
-    bool dry_run,
-    fx_reindex_report *out_report,
-    fx_err *err);
+    const char *url, const fx_reindex_options *options, fx_reindex_report *out_report, fx_err *err);

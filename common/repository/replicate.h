@@ -17,7 +17,7 @@ typedef struct fx_replicate_options {
     bool dry_run;
     /* Something is wrong with an object, or keeps snapshots back; one call at a time. */
     void (*finding)(void *ctx, const char *text);
-    void (*progress)(void *ctx, const fx_copy_progress *progress); /* likewise; or NULL */
+    fx_progress_function progress; /* likewise; or NULL */
     void *ctx;
     const atomic_bool *cancel; /* what was copied stays; or NULL */
 } fx_replicate_options;

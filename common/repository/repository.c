@@ -8,14 +8,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/hex.h"
-#include "common/repository/forgotten.h"
-#include "common/repository/hold.h"
 #include "common/repository/kept.h"
-#include "common/repository/lease.h"
-#include "common/repository/tags.h"
 
 enum {
-    REPOSITORY_MAGIC = 0x4ea05174,
     CONFIG_MAX_BYTES = 4096,
     CONFIG_HEAD_BYTES = 12,
     OBJECT_DEADLINE_MS = 600 * 1000,
@@ -24,6 +19,14 @@ enum {
 
 static const char config_magic[8] = "FXCONFIG";
 static const char config_key[] = "config";
+
+void
+fx_repository_tell(const fx_repository *repository, const fx_progress *progress)
+{
+    if (repository->progress != NULL) {
+        repository->progress(repository->progress_ctx, progress);
+    }
+}
 
 fx_mono
 fx_repository_deadline(void)
@@ -53,7 +56,7 @@ fx_is_named_by_digest(const char *store_key, fx_bytes bytes)
 fx_code
 fx_repository_need_key(const fx_repository *repository, fx_err *err)
 {
-    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    FX_ASSERT(repository->magic == FX_REPOSITORY_MAGIC);
     if (repository->key == NULL) {
         return fx_fail(err, FX_ERR_WRONG_KEY, "could not do this without the repository's key");
     }
@@ -78,7 +81,7 @@ fx_repository_is_write_only(const fx_repository *repository)
 fx_code
 fx_repository_need_read(const fx_repository *repository, fx_err *err)
 {
-    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    FX_ASSERT(repository->magic == FX_REPOSITORY_MAGIC);
     if (repository->key == NULL) {
         return fx_fail(err, FX_ERR_WRONG_KEY, "could not do this without the repository's key");
     }
@@ -161,8 +164,8 @@ encode_config(fx_buf *out, fx_err *err)
     return fx_buf_append(out, digest, sizeof digest, err);
 }
 
-static fx_code
-decode_config(const fx_buf *bytes, unsigned char out_id[FX_REPOSITORY_ID_BYTES], fx_err *err)
+fx_code
+fx_config_decode(const fx_buf *bytes, unsigned char out_id[FX_REPOSITORY_ID_BYTES], fx_err *err)
 {
     unsigned char digest[FX_SHA256_BYTES];
     size_t least_bytes = CONFIG_HEAD_BYTES + sizeof digest;
@@ -257,7 +260,7 @@ check_config(fx_repository *repository, const char *url, fx_err *err)
             "could not open a repository: there is none at \"%.100s\"; make one with repo init",
             url);
     }
-    if (code != FX_OK || decode_config(&bytes, repository->id, err) != FX_OK) {
+    if (code != FX_OK || fx_config_decode(&bytes, repository->id, err) != FX_OK) {
         return fx_err_wrap(err, "opening the repository \"%.150s\"", url);
     }
     if (repository->key != NULL &&
@@ -296,7 +299,7 @@ fx_repository_open(
 {
     FX_AUTO(fx_repository) repository = calloc(1, sizeof *repository);
     FX_ASSERT(repository != NULL);
-    repository->magic = REPOSITORY_MAGIC;
+    repository->magic = FX_REPOSITORY_MAGIC;
     repository->key = key;
     int result = pthread_mutex_init(&repository->lock, NULL);
     FX_ASSERT(result == 0);
@@ -304,6 +307,7 @@ fx_repository_open(
         fx_buf_init(&repository->segments[i].bytes, FX_SEGMENT_BYTES + FX_OBJECT_STORED_MAX_BYTES);
     }
     repository->zip = fx_zip_new();
+    repository->level = FX_ZIP_USUAL_LEVEL;
     repository->index = fx_index_new(NULL);
     if (key != NULL) {
         digest_keys(key, repository->key_digest);
@@ -324,7 +328,7 @@ fx_repository_free(fx_repository *repository)
     if (repository == NULL) {
         return;
     }
-    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
+    FX_ASSERT(repository->magic == FX_REPOSITORY_MAGIC);
     for (size_t i = 0; i < FX_OPEN_PACK_MAX; i++) {
         fx_object_free(repository->packs[i].object);
     }
@@ -355,6 +359,12 @@ fx_repository_free(fx_repository *repository)
     (void)pthread_mutex_destroy(&repository->lock);
     repository->magic = 0;
     free(repository);
+}
+
+void
+fx_repository_set_compression(fx_repository *repository, int level)
+{
+    repository->level = level;
 }
 
 /* ---- whole objects
@@ -451,448 +461,4 @@ fx_repository_list_keys(
         return fx_fail(err, FX_ERR_LIMIT, "could not list %s: more than %d", prefix, LIST_MAX);
     }
     return FX_OK;
-}
-
-/* ---- snapshots
- * ------------------------------------------------------------------------------------------ */
-
-static void
-set_text(char *out, size_t room_bytes, const char *text)
-{
-    (void)snprintf(out, room_bytes, "%s", text == NULL ? "" : text);
-}
-
-fx_code
-fx_snapshot_decode(
-    const fx_object *object, const char *store_key, fx_snapshot *out_snapshot, fx_err *err)
-{
-    Fortress__Repository__SnapshotHeader *header =
-        fortress__repository__snapshot_header__unpack(NULL, object->plain_bytes, object->plain);
-    fx_snapshot snapshot = {0};
-    fx_err ignored = {0};
-    if (header == NULL || fx_name_parse(header->host, "host", &snapshot.host, &ignored) != FX_OK) {
-        if (header != NULL) {
-            fortress__repository__snapshot_header__free_unpacked(header, NULL);
-        }
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": its header is bad", store_key);
-    }
-    set_text(snapshot.id, sizeof snapshot.id, strrchr(store_key, '/') + 1);
-    fx_scope_id_format(&object->scope, snapshot.scope);
-    set_text(snapshot.source, sizeof snapshot.source, header->source);
-    set_text(snapshot.kind, sizeof snapshot.kind, header->kind);
-    set_text(snapshot.note, sizeof snapshot.note, header->note);
-    set_text(snapshot.lease, sizeof snapshot.lease, header->lease);
-    /* A tag that is none is the claim of a host that writes headers of its own. */
-    for (size_t i = 0; i < header->n_tags && i < FX_TAGS_MAX; i++) {
-        fx_ignore(fx_tags_add(snapshot.tags, header->tags[i], &ignored), "it is then not shown");
-    }
-    snapshot.began = (fx_wall){.ns = header->began_wall_ns};
-    snapshot.ended = (fx_wall){.ns = header->ended_wall_ns};
-    snapshot.file_count = header->file_count;
-    snapshot.size_bytes = header->size_bytes;
-    snapshot.added_bytes = header->added_bytes;
-    snapshot.warning_count = header->warning_count;
-    fortress__repository__snapshot_header__free_unpacked(header, NULL);
-    *out_snapshot = snapshot;
-    return FX_OK;
-}
-
-/* Whole, so that its name can be checked: the header of a snapshot is readable, not trusted. */
-static fx_code
-read_snapshot(
-    fx_repository *repository,
-    const char *store_key,
-    fx_snapshot *out_snapshot,
-    fx_chunk_id *out_root,
-    fx_err *err)
-{
-    FX_BUF_AUTO bytes;
-    FX_BUF_AUTO root;
-    FX_AUTO(fx_object) object = NULL;
-    fx_buf_init(&bytes, FX_SNAPSHOT_OBJECT_MAX_BYTES);
-    fx_buf_init(&root, FX_ID_BYTES);
-    if (fx_repository_load_object(
-            repository, store_key, FX_OBJECT_SNAPSHOT, &bytes, &object, err) != FX_OK) {
-        return err->code;
-    }
-    FX_ASSERT(object != NULL);
-    if (!fx_is_named_by_digest(store_key, fx_buf_bytes(&bytes))) {
-        return fx_fail(
-            err,
-            FX_ERR_DAMAGED,
-            "could not read \"%s\": its bytes are not what was written",
-            store_key);
-    }
-    if (fx_snapshot_decode(object, store_key, out_snapshot, err) != FX_OK || out_root == NULL) {
-        return err->code;
-    }
-    if (object->blob_count != 1 ||
-        (object->aead != NULL &&
-         (fx_repository_open_blob(repository, object, &bytes, 0, &root, err) != FX_OK ||
-          root.size_bytes != FX_ID_BYTES))) {
-        return fx_fail(err, FX_ERR_DAMAGED, "could not read \"%s\": its root is bad", store_key);
-    }
-    if (object->aead == NULL) {
-        return fx_repository_explain_locked(repository, object, err);
-    }
-    memcpy(out_root->bytes, root.data, FX_ID_BYTES);
-    return FX_OK;
-}
-
-/* What it claims, but not after the store got it: one that claims to be of the year 2100 is not the
- * latest for ever. */
-static int64_t
-believed_ns(const fx_snapshot *snapshot)
-{
-    bool is_later = snapshot->stored.ns != 0 && snapshot->began.ns > snapshot->stored.ns;
-    return is_later ? snapshot->stored.ns : snapshot->began.ns;
-}
-
-static int
-by_began(const void *left, const void *right)
-{
-    const fx_snapshot *one = left;
-    const fx_snapshot *two = right;
-    if (believed_ns(one) != believed_ns(two)) {
-        return believed_ns(one) < believed_ns(two) ? -1 : 1;
-    }
-    return strcmp(one->id, two->id);
-}
-
-void
-fx_snapshot_list_free(fx_snapshot_list *list)
-{
-    free(list->items);
-    *list = (fx_snapshot_list){0};
-}
-
-static fx_code
-mark_void(fx_repository *repository, fx_snapshot_list *list, fx_err *err)
-{
-    fx_settlements settled;
-    fx_id_set forgotten = {0};
-    if (fx_settlements_read(repository->store, &settled, err) != FX_OK) {
-        return err->code;
-    }
-    fx_code code = fx_forgotten_read(repository->store, &forgotten, err);
-    for (size_t i = 0; i < list->count; i++) {
-        fx_chunk_id id;
-        fx_err ignored = {0};
-        fx_snapshot *snapshot = &list->items[i];
-        snapshot->is_void =
-            fx_hex_decode(snapshot->id, id.bytes, sizeof id.bytes, &ignored) == FX_OK &&
-            (fx_settlements_void(&settled, snapshot->lease, &id) || fx_id_set_has(&forgotten, &id));
-    }
-    fx_settlements_free(&settled);
-    fx_id_set_free(&forgotten);
-    return code;
-}
-
-static void
-take_time(void *ctx, const char *key, fx_wall stored)
-{
-    fx_snapshot_list *list = ctx;
-    const char *id = key + strlen("snapshots/");
-    /* In order of their ids, as the store lists. */
-    size_t low = 0;
-    size_t high = list->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (strcmp(list->items[middle].id, id) < 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    if (low < list->count && strcmp(list->items[low].id, id) == 0) {
-        list->items[low].stored = stored;
-    }
-}
-
-fx_code
-fx_repository_list_all(
-    fx_repository *repository,
-    fx_snapshot_list *out_list,
-    size_t *out_unreadable_count,
-    fx_err *err)
-{
-    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
-    fx_key_list keys = {0};
-    fx_snapshot_list list = {0};
-    size_t unreadable_count = 0;
-    fx_code code = fx_repository_list_keys(repository, "snapshots/", &keys, err);
-    if (code == FX_OK) {
-        list.items = calloc(keys.count + 1, sizeof *list.items);
-        FX_ASSERT(list.items != NULL);
-    }
-    for (size_t i = 0; code == FX_OK && i < keys.count; i++) {
-        fx_err one = {0};
-        (void)pthread_mutex_lock(&repository->lock);
-        if (read_snapshot(repository, keys.items[i], &list.items[list.count], NULL, &one) ==
-            FX_OK) {
-            list.count++;
-        } else if (one.code == FX_ERR_UNREACHABLE || one.code == FX_ERR_TIMEOUT) {
-            *err = one;
-            code = one.code;
-        } else {
-            unreadable_count++;
-        }
-        (void)pthread_mutex_unlock(&repository->lock);
-    }
-    fx_key_list_free(&keys);
-    if (code == FX_OK) {
-        fx_mono deadline = fx_repository_deadline();
-        code =
-            fx_store_list_times(repository->store, "snapshots/", deadline, take_time, &list, err);
-    }
-    if (code != FX_OK) {
-        fx_snapshot_list_free(&list);
-        return code;
-    }
-    if (mark_void(repository, &list, err) != FX_OK) {
-        fx_snapshot_list_free(&list);
-        return err->code;
-    }
-    qsort(list.items, list.count, sizeof *list.items, by_began);
-    *out_list = list;
-    *out_unreadable_count = unreadable_count;
-    return FX_OK;
-}
-
-fx_code
-fx_repository_list(
-    fx_repository *repository,
-    fx_snapshot_list *out_list,
-    size_t *out_unreadable_count,
-    fx_err *err)
-{
-    fx_snapshot_list list = {0};
-    if (fx_repository_list_all(repository, &list, out_unreadable_count, err) != FX_OK) {
-        return err->code;
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < list.count; i++) {
-        if (!list.items[i].is_void) {
-            list.items[kept++] = list.items[i];
-        }
-    }
-    list.count = kept;
-    *out_list = list;
-    return FX_OK;
-}
-
-static bool
-matches(
-    const fx_snapshot *snapshot,
-    const char *which,
-    const char *source,
-    const char *host,
-    fx_wall before)
-{
-    bool latest = strcmp(which, "latest") == 0;
-    return (source == NULL || strcmp(snapshot->source, source) == 0) &&
-           (host == NULL || strcmp(snapshot->host.text, host) == 0) &&
-           (before.ns == 0 || believed_ns(snapshot) <= before.ns) &&
-           (latest || strncmp(snapshot->id, which, strlen(which)) == 0);
-}
-
-/* NOLINTBEGIN(readability-function-size): the parameters are the question */
-fx_code
-fx_repository_find(
-    fx_repository *repository,
-    const char *which,
-    const char *source,
-    const char *host,
-    fx_wall before,
-    fx_snapshot *out_snapshot,
-    fx_err *err)
-{
-    bool latest = strcmp(which, "latest") == 0;
-    if (!latest && (strlen(which) < 8 || strspn(which, "0123456789abcdef") != strlen(which))) {
-        return fx_fail(
-            err,
-            FX_ERR_INVALID,
-            "could not use \"%.80s\" as a snapshot: \"latest\" or at least 8 digits of its id",
-            which);
-    }
-    fx_snapshot_list list = {0};
-    size_t unreadable_count = 0;
-    if (fx_repository_list(repository, &list, &unreadable_count, err) != FX_OK) {
-        return err->code;
-    }
-    const fx_snapshot *found = NULL;
-    size_t count = 0;
-    for (size_t i = 0; i < list.count; i++) {
-        if (matches(&list.items[i], which, source, host, before)) {
-            found = &list.items[i];
-            count++;
-        }
-    }
-    fx_code code = FX_OK;
-    if (found == NULL) {
-        code = fx_fail(
-            err,
-            FX_ERR_NOT_FOUND,
-            "could not find snapshot \"%.70s\"%s%.100s among %zu (%zu more could not be read)",
-            which,
-            source == NULL ? "" : " of ",
-            source == NULL ? "" : source,
-            list.count,
-            unreadable_count);
-    } else if (count > 1 && !latest) {
-        code = fx_fail(
-            err, FX_ERR_INVALID, "could not choose: \"%.70s\" begins %zu snapshots", which, count);
-    } else {
-        *out_snapshot = *found;
-    }
-    fx_snapshot_list_free(&list);
-    return code;
-}
-/* NOLINTEND(readability-function-size) */
-
-fx_code
-fx_repository_forget(fx_repository *repository, const char *snapshot_id, fx_err *err)
-{
-    char store_key[FX_KEY_TEXT_BYTES];
-    FX_ASSERT(repository->magic == REPOSITORY_MAGIC);
-    (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
-    fx_mono deadline = fx_repository_deadline();
-    uint64_t size_bytes = 0;
-    uint32_t word = 0;
-    if (fx_store_stat(repository->store, store_key, deadline, &size_bytes, err) != FX_OK ||
-        fx_hold_begin_forget(repository, snapshot_id, &word, err) != FX_OK) {
-        return fx_err_wrap(err, "forgetting snapshot %.16s", snapshot_id);
-    }
-    fx_err failure = {0};
-    fx_code code = fx_forgotten_put(repository->store, snapshot_id, &failure);
-    if (code == FX_OK) {
-        code = fx_store_remove(repository->store, store_key, deadline, &failure);
-    }
-    /* In doubt the word stays: the put may still come, and a hold must not trust in itself. */
-    fx_err kept = {0};
-    if (code == FX_OK || failure.outcome != FX_CLASS_UNKNOWN) {
-        fx_ignore(
-            fx_hold_end_forget(repository, snapshot_id, word, &kept),
-            "then a later hold is told that it may be too late");
-    }
-    if (code != FX_OK) {
-        *err = failure;
-        return fx_err_wrap(err, "forgetting snapshot %.16s", snapshot_id);
-    }
-    return FX_OK;
-}
-
-fx_code
-fx_repository_root_at(
-    fx_repository *repository, const char *store_key, fx_chunk_id *out_root, fx_err *err)
-{
-    fx_snapshot ignored;
-    if (fx_repository_need_read(repository, err) != FX_OK) {
-        return err->code;
-    }
-    (void)pthread_mutex_lock(&repository->lock);
-    fx_code code = read_snapshot(repository, store_key, &ignored, out_root, err);
-    (void)pthread_mutex_unlock(&repository->lock);
-    return code;
-}
-
-fx_code
-fx_repository_snapshot_root(
-    fx_repository *repository, const char *snapshot_id, fx_chunk_id *out_root, fx_err *err)
-{
-    char store_key[FX_KEY_TEXT_BYTES];
-    (void)snprintf(store_key, sizeof store_key, "snapshots/%.64s", snapshot_id);
-    return fx_repository_root_at(repository, store_key, out_root, err);
-}
-
-/* A data set's name may hold anything: a digest stands for it. */
-bool
-fx_repository_kept_path(
-    const fx_repository *repository,
-    const char *source,
-    const char *host,
-    char out_path[FX_KEPT_PATH_BYTES])
-{
-    char scope[FX_SCOPE_ID_TEXT_BYTES];
-    char hex[2 * FX_SHA256_BYTES + 1];
-    unsigned char digest[FX_SHA256_BYTES];
-    if (repository->cache_folder == NULL || !fx_repository_is_write_only(repository)) {
-        return false;
-    }
-    FX_AUTO(fx_sha256_stream) stream = fx_sha256_stream_new();
-    fx_sha256_stream_add(stream, (fx_bytes){host, strlen(host) + 1});
-    fx_sha256_stream_add(stream, (fx_bytes){source, strlen(source) + 1});
-    fx_sha256_stream_finish(stream, digest);
-    fx_hex_encode((fx_bytes){digest, sizeof digest}, hex);
-    fx_scope_id_format(&fx_repository_key_writes(repository->key)->id, scope);
-    int length = snprintf(
-        out_path, FX_KEPT_PATH_BYTES, "%s/parent-%s-%.32s", repository->cache_folder, scope, hex);
-    return length > 0 && length < FX_KEPT_PATH_BYTES;
-}
-
-/* What this host has kept of its last snapshot, where it cannot read that. */
-static fx_code
-find_kept(
-    fx_repository *repository,
-    const char *source,
-    const char *host,
-    fx_snapshot *out_parent,
-    fx_chunk_id *out_root,
-    fx_err *err)
-{
-    char path[FX_KEPT_PATH_BYTES];
-    fx_kept *kept = NULL;
-    fx_err reason = {0};
-    if (!fx_repository_kept_path(repository, source, host, path) ||
-        fx_kept_load(path, &kept, &reason) != FX_OK) {
-        return fx_fail(err, FX_ERR_NOT_FOUND, "could not find an earlier snapshot to build on");
-    }
-    fx_snapshot parent = {.began = fx_kept_began(kept)};
-    (void)snprintf(parent.source, sizeof parent.source, "%s", source);
-    (void)snprintf(parent.host.text, sizeof parent.host.text, "%s", host);
-    fx_kept_free(repository->kept);
-    repository->kept = kept;
-    *out_parent = parent;
-    *out_root = fx_kept_root(kept);
-    return FX_OK;
-}
-
-fx_code
-fx_repository_find_parent(
-    fx_repository *repository,
-    const char *source,
-    const char *host,
-    fx_snapshot *out_parent,
-    fx_chunk_id *out_root,
-    fx_err *err)
-{
-    fx_snapshot_list list = {0};
-    size_t unreadable_count = 0;
-    char scope[FX_SCOPE_ID_TEXT_BYTES];
-    if (fx_repository_need_key(repository, err) != FX_OK) {
-        return err->code;
-    }
-    if (fx_repository_is_write_only(repository)) {
-        return find_kept(repository, source, host, out_parent, out_root, err);
-    }
-    if (fx_repository_list(repository, &list, &unreadable_count, err) != FX_OK) {
-        return err->code;
-    }
-    fx_scope_id_format(&fx_repository_key_writes(repository->key)->id, scope);
-    const fx_snapshot *found = NULL;
-    for (size_t i = 0; i < list.count; i++) {
-        const fx_snapshot *one = &list.items[i];
-        if (matches(one, "latest", source, host, (fx_wall){0}) && strcmp(one->scope, scope) == 0) {
-            found = one;
-        }
-    }
-    fx_code code = FX_OK;
-    if (found == NULL || !fx_repository_key_can_read(repository->key)) {
-        code = fx_fail(err, FX_ERR_NOT_FOUND, "could not find an earlier snapshot to build on");
-    } else {
-        *out_parent = *found;
-        code = fx_repository_snapshot_root(repository, found->id, out_root, err);
-    }
-    fx_snapshot_list_free(&list);
-    return code;
 }

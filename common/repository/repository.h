@@ -10,6 +10,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/name.h"
+#include "common/base/progress.h"
 #include "common/base/secret.h"
 #include "common/base/time.h"
 
@@ -49,6 +50,21 @@ FX_DEFINE_AUTO(fx_repository_key);
 
 typedef struct fx_repository fx_repository;
 
+/*
+ * The chunks of one scope. A tree names no others: else who may write to a scope, or has stolen its
+ * keys, could have another's content restored by somebody who reads both.
+ */
+typedef struct fx_chunks {
+    fx_repository *repository;
+    const struct fx_scope_keys *scope; /* of the repository's key */
+} fx_chunks;
+
+/* A tree, and the chunks of its scope. */
+typedef struct fx_root {
+    fx_chunks chunks;
+    fx_chunk_id id;
+} fx_root;
+
 /* errors: EXISTS (there is a repository already) and what the store reports */
 FX_MUST_USE fx_code
 fx_repository_create(const char *url, const fx_repository_key *key, fx_err *err);
@@ -71,6 +87,10 @@ FX_DEFINE_AUTO(fx_repository);
 FX_MUST_USE fx_code
 fx_repository_use_cache(fx_repository *repository, const char *folder, fx_err *err);
 
+/* How content is compressed from now on: a level of common/zip/zip.h, FX_ZIP_NONE for not at all.
+ * Lists of files, which are this program's own, always are. */
+void fx_repository_set_compression(fx_repository *repository, int level);
+
 /* ---- snapshots ---------------------------------------------------------------------------------
  */
 
@@ -84,7 +104,8 @@ typedef struct fx_snapshot {
     char tags[FX_TAGS_BYTES]; /* common/repository/tags.h */
     char note[1024];          /* kind-specific, readable: JSON object text or "" */
     char lease[52];           /* of the writer; readers need not care */
-    bool is_void; /* put by a writer after its right to was revoked: lists leave it out */
+    bool is_void;   /* put by a writer after its right to was revoked: lists leave it out */
+    bool is_signed; /* by who could read its scope; told only where its root is read, too */
     uint32_t warning_count;
     fx_wall began; /* the instant that the snapshot speaks of: for PostgreSQL, the backup's start */
     fx_wall ended;
@@ -124,17 +145,27 @@ FX_MUST_USE fx_code fx_repository_find(
 
 /*
  * The newest snapshot of the data set in the scope that is written to, with its root: what a new
- * one may build on. (Chunks of another scope are none of ours: erasing that would break us.) Who
- * can only write finds what it has kept of its own last one: id and counts are not told then.
- * errors: NOT_FOUND (also where nothing can be read), and those of reading
+ * one may build on. (Chunks of another scope are none of ours: erasing that would break us.) Only
+ * what is signed counts, since who can only write could put what it likes in another host's name,
+ * and what a parent says of a file is not read again. Who can only write finds what it has kept of
+ * its own last one: id and counts are not told then. errors: NOT_FOUND (also where nothing can be
+ * read), and those of reading
  */
 FX_MUST_USE fx_code fx_repository_find_parent(
     fx_repository *repository,
     const char *source,
     const char *host,
     fx_snapshot *out_parent,
-    fx_chunk_id *out_root,
+    fx_root *out_root,
     fx_err *err);
+
+/*
+ * Is it not signed, although there is one of its data set that is? Then a host that can only write
+ * may have put it in the other's name. errors: of reading the snapshot, or others where no signed
+ * one was found: it cannot be told then
+ */
+FX_MUST_USE fx_code fx_repository_is_doubtful(
+    fx_repository *repository, const fx_snapshot *snapshot, bool *out_doubtful, fx_err *err);
 
 /* Removes a snapshot, unless it is held (common/repository/hold.h); what only it needs goes with
  * the next collection. errors: NOT_FOUND, HELD (naming the hold), and the store's */
@@ -192,18 +223,19 @@ fx_writer_commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header
 
 /* The root tree of a snapshot. errors: NOT_FOUND, DAMAGED, WRONG_KEY */
 FX_MUST_USE fx_code fx_repository_snapshot_root(
-    fx_repository *repository, const char *snapshot_id, fx_chunk_id *out_root, fx_err *err);
+    fx_repository *repository, const char *snapshot_id, fx_root *out_root, fx_err *err);
 
 /*
  * Gives a chunk's content, authenticated and with its id computed again.
- * errors: NOT_FOUND (naming the chunk), DAMAGED (naming the pack), WRONG_KEY
+ * errors: NOT_FOUND (naming the chunk), DAMAGED (naming the pack; also where the chunk is another
+ *         scope's), WRONG_KEY
  * thread: any
  */
 FX_MUST_USE fx_code fx_repository_read_chunk(
-    fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err);
+    const fx_chunks *chunks, const fx_chunk_id *id, fx_buf *out_content, fx_err *err);
 
-/* Has the content this id, under a key that is here? thread: any */
-bool fx_repository_is_chunk(fx_repository *repository, const fx_chunk_id *id, fx_bytes content);
+/* Has the content this id in the scope? thread: any */
+bool fx_repository_is_chunk(const fx_chunks *chunks, const fx_chunk_id *id, fx_bytes content);
 
 /* ---- named streams: closed WAL segments, timeline histories
  * --------------------------------------- */
@@ -224,6 +256,14 @@ typedef void (*fx_named_visit)(void *ctx, const char *name);
 /* In order of name; needs no key. */
 FX_MUST_USE fx_code fx_repository_list_named(
     fx_repository *repository, const char *prefix, fx_named_visit visit, void *ctx, fx_err *err);
+typedef void (*fx_named_visit_time)(void *ctx, const char *name, fx_wall stored);
+/* When the store got them, by its own clock; visits nothing where it does not tell. */
+FX_MUST_USE fx_code fx_repository_list_named_times(
+    fx_repository *repository,
+    const char *prefix,
+    fx_named_visit_time visit,
+    void *ctx,
+    fx_err *err);
 
 /* ---- verification
  * -------------------------------------------------------------------------------- */
@@ -237,6 +277,7 @@ typedef struct fx_verify_report {
     uint64_t read_pack_count; /* of pack_count, those whose data was read */
     uint64_t read_bytes;
     uint64_t damage_count;
+    uint64_t remnant_count;      /* packs that a revoked writer named late: nothing needs them */
     uint64_t vouched_pack_count; /* of hosts that only write: later backups may count on them now */
     fx_err vouch_failure;        /* why it could not be said that they were opened */
 } fx_verify_report;
@@ -246,7 +287,8 @@ typedef void (*fx_verify_finding)(void *ctx, const char *text);
 
 /*
  * Structure: every object is named by its hash where it should be, every snapshot's tree is
- * complete in the index and every index entry's pack is there with that size. With `read_data` also
+ * complete in the index and every index entry's pack is there with that size (but for remnants:
+ * docs/format.md, "What an index object promises"). With `read_data` also
  * every blob is opened. FX_OK when nothing is damaged, else DAMAGED with the first finding.
  */
 FX_MUST_USE fx_code fx_repository_verify(
@@ -256,13 +298,6 @@ FX_MUST_USE fx_code fx_repository_verify(
     void *ctx,
     fx_verify_report *out_report,
     fx_err *err);
-
-/* How far verification has come. */
-typedef struct fx_verify_progress {
-    uint64_t pack_count;
-    uint64_t read_bytes;
-    uint64_t total_bytes; /* of what is read */
-} fx_verify_progress;
 
 typedef struct fx_verify_options {
     bool read_data;
@@ -274,7 +309,7 @@ typedef struct fx_verify_options {
     uint32_t share_ppm;
     const char *state_folder; /* remembers what was read, and when; NULL: nothing does */
     fx_verify_finding finding;
-    void (*progress)(void *ctx, const fx_verify_progress *progress); /* one at a time; or NULL */
+    fx_progress_function progress; /* or NULL */
     void *ctx;
     const atomic_bool *cancel; /* what was read until then is remembered; or NULL */
 } fx_verify_options;

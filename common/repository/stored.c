@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/repository/erasure.h"
+#include "common/repository/gap.h"
 #include "common/repository/internal.h"
 #include "common/repository/plain.h"
 #include "common/repository/voucher.h"
@@ -203,6 +204,10 @@ static const kind kinds[] = {
     {"settled/", "FXSETTLE", 0},
     {"revocations/", "FXREVOKE", 0},
     {"forgotten/", "FXFORGOT", 0},
+    {"leases/", "FXLEASE1", 0},
+    {"leases-over/", "FXLEASE1", 0},
+    {"marks/", "FXMARK01", 0},
+    {"repairs/", "FXREPAIR", 0},
     {"holds/", "FXHOLD01", 0},
     {"packs/", NULL, FX_OBJECT_PACK},
     {"indexes/", NULL, FX_OBJECT_INDEX},
@@ -210,6 +215,19 @@ static const kind kinds[] = {
     {"arriving/", NULL, FX_OBJECT_SNAPSHOT},
     {"streams/", NULL, FX_OBJECT_STREAM},
 };
+
+bool
+fx_stored_is_named_by_digest(const char *store_key)
+{
+    static const char *const prefixes[] = {
+        "packs/", "indexes/", "snapshots/", "arriving/", "verified/", "gaps/"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        if (strncmp(store_key, prefixes[i], strlen(prefixes[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 fx_code
 fx_stored_check(const char *store_key, fx_bytes bytes, const fx_repository_key *key, fx_err *err)
@@ -226,6 +244,12 @@ fx_stored_check(const char *store_key, fx_bytes bytes, const fx_repository_key *
             return damaged(store_key, "its bytes are not what was written", err);
         }
         return fx_voucher_check(bytes, err) == FX_OK
+                   ? FX_OK
+                   : fx_err_wrap(err, "reading \"%.200s\"", store_key);
+    }
+    if (strncmp(store_key, "gaps/", strlen("gaps/")) == 0) {
+        fx_gap_object gap;
+        return fx_gap_object_decode(store_key, bytes, &gap, err) == FX_OK
                    ? FX_OK
                    : fx_err_wrap(err, "reading \"%.200s\"", store_key);
     }

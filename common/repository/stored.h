@@ -28,6 +28,9 @@ const fx_stored *fx_stored_find(const fx_stored_list *list, const char *store_ke
 bool fx_stored_list_is_same(const fx_stored_list *left, const fx_stored_list *right);
 uint64_t fx_stored_list_bytes(const fx_stored_list *list);
 
+/* Has what lies below such a name the SHA-256 of its bytes for the name's last part? */
+bool fx_stored_is_named_by_digest(const char *store_key);
+
 /*
  * Are these the bytes of the object of that name? Without a key (NULL) a stream is checked by its
  * structure only: its bytes have no readable digest. errors: DAMAGED, UNSUPPORTED

@@ -43,6 +43,7 @@ seal(
     FX_AUTO(fx_hmac) hmac = new_piece_hmac(repository);
     unsigned char digest[FX_SHA256_BYTES];
     fx_bytes plain = {name, strlen(name)};
+    fx_zip_set_level(zip, repository->level);
     if (fx_session_begin(repository->key, &session, err) != FX_OK) {
         return err->code;
     }
@@ -227,4 +228,33 @@ fx_repository_list_named(
     visitor to = {visit, ctx};
     return fx_store_list(
         repository->store, store_key, fx_repository_deadline(), visit_key, &to, err);
+}
+
+typedef struct time_visitor {
+    fx_named_visit_time visit;
+    void *ctx;
+} time_visitor;
+
+static void
+visit_time(void *ctx, const char *store_key, fx_wall stored)
+{
+    const time_visitor *to = ctx;
+    to->visit(to->ctx, strchr(store_key, '/') + 1, stored);
+}
+
+fx_code
+fx_repository_list_named_times(
+    fx_repository *repository,
+    const char *name_prefix,
+    fx_named_visit_time visit,
+    void *ctx,
+    fx_err *err)
+{
+    char store_key[FX_KEY_TEXT_BYTES];
+    if (key_of(name_prefix, store_key, err) != FX_OK) {
+        return err->code;
+    }
+    time_visitor to = {visit, ctx};
+    return fx_store_list_times(
+        repository->store, store_key, fx_repository_deadline(), visit_time, &to, err);
 }

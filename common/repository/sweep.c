@@ -7,8 +7,6 @@
 #include "common/repository/internal.h"
 #include "common/repository/voucher.h"
 
-enum { SCOPE_OFFSET = 132 }; /* in the head of an object: docs/format.md, "Objects" */
-
 typedef struct sweeping {
     fx_repository *repository;
     const fx_keyring_scope *scope;
@@ -99,21 +97,14 @@ forget_snapshots(sweeping *work, fx_err *err)
 static fx_code
 is_of_scope(const sweeping *work, const char *store_key, bool *out_is, fx_err *err)
 {
-    FX_BUF_AUTO head;
+    fx_scope_id scope;
     fx_err failure = {0};
-    fx_buf_init(&head, FX_OBJECT_HEAD_BYTES);
-    fx_mono deadline = fx_repository_deadline();
-    fx_store *store = work->repository->store;
-    fx_code code =
-        fx_store_get(store, store_key, 0, FX_OBJECT_HEAD_BYTES, deadline, &head, &failure);
-    if (code != FX_OK && code != FX_ERR_NOT_FOUND) {
+    fx_code code = fx_repository_scope_of(work->repository, store_key, &scope, &failure);
+    if (code != FX_OK && code != FX_ERR_NOT_FOUND && code != FX_ERR_DAMAGED) {
         *err = failure;
-        return fx_err_wrap(err, "reading \"%s\"", store_key);
+        return code;
     }
-    *out_is =
-        code == FX_OK && head.size_bytes == FX_OBJECT_HEAD_BYTES &&
-        memcmp(head.data, "FORTRESS", 8) == 0 &&
-        memcmp(head.data + SCOPE_OFFSET, work->scope->id.bytes, sizeof work->scope->id.bytes) == 0;
+    *out_is = code == FX_OK && memcmp(&scope, &work->scope->id, sizeof scope) == 0;
     return FX_OK;
 }
 

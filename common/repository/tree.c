@@ -380,7 +380,7 @@ fx_tree_write(fx_writer *writer, fx_tree *tree, fx_chunk_id *out_id, fx_err *err
 
 /* Where chunks come from, and who wants to know which. */
 typedef struct chunk_source {
-    fx_repository *repository;
+    const fx_chunks *chunks;
     fx_tree_seen seen;
     void *ctx;
 } chunk_source;
@@ -419,6 +419,13 @@ copy_text(const ProtobufCBinaryData *bytes)
     return bytes->len == 0 ? NULL : copy_bytes(bytes);
 }
 
+/* What becomes text must not end before its end: it would be read as another. */
+static bool
+is_text(const ProtobufCBinaryData *bytes)
+{
+    return bytes->len == 0 || memchr(bytes->data, '\0', bytes->len) == NULL;
+}
+
 static fx_code
 take_xattrs(const Fortress__Tree__Node *packed, fx_node *node, fx_err *err)
 {
@@ -429,7 +436,8 @@ take_xattrs(const Fortress__Tree__Node *packed, fx_node *node, fx_err *err)
     FX_ASSERT(node->xattrs != NULL);
     for (size_t index = 0; index < packed->n_xattrs; index++) {
         const Fortress__Tree__Xattr *xattr = packed->xattrs[index];
-        if (xattr->name.len == 0 || xattr->value.len > XATTR_VALUE_MAX_BYTES) {
+        if (xattr->name.len == 0 || !is_text(&xattr->name) ||
+            xattr->value.len > XATTR_VALUE_MAX_BYTES) {
             return bad_tree(err, "a bad attribute");
         }
         node->xattrs[index] = (fx_xattr){
@@ -472,7 +480,7 @@ read_bytes(const chunk_source *from, const fx_chunk_id *id, fx_buf *out_bytes, f
     if (from->seen != NULL) {
         from->seen(from->ctx, id);
     }
-    return fx_repository_read_chunk(from->repository, id, out_bytes, err);
+    return fx_repository_read_chunk(from->chunks, id, out_bytes, err);
 }
 
 static fx_code
@@ -524,8 +532,12 @@ check_node(const Fortress__Tree__Node *packed, const fx_node *node, fx_err *err)
         return bad_tree(err, "an entry with an impossible mode");
     }
     bool is_link = node->kind == FX_NODE_SYMLINK;
-    if (is_link != (node->link_target != NULL) || packed->link_target.len > LINK_MAX_BYTES) {
+    if (is_link != (node->link_target != NULL) || packed->link_target.len > LINK_MAX_BYTES ||
+        !is_text(&packed->link_target)) {
         return bad_tree(err, "an entry with an impossible link");
+    }
+    if (!is_text(&packed->user) || !is_text(&packed->group)) {
+        return bad_tree(err, "an entry with an impossible owner");
     }
     if (node->kind != FX_NODE_FILE && packed->n_extents + packed->n_extent_parts > 0) {
         return bad_tree(err, "content in what is no file");
@@ -633,14 +645,14 @@ read_part(const chunk_source *from, const ProtobufCBinaryData *part, fx_tree *tr
 
 fx_code
 fx_tree_read_seen(
-    fx_repository *repository,
+    const fx_chunks *chunks,
     const fx_chunk_id *id,
     fx_tree_seen seen,
     void *ctx,
     fx_tree **out_tree,
     fx_err *err)
 {
-    const chunk_source origin = {.repository = repository, .seen = seen, .ctx = ctx};
+    const chunk_source origin = {.chunks = chunks, .seen = seen, .ctx = ctx};
     const chunk_source *from = &origin;
     Fortress__Tree__Tree *message = NULL;
     if (unpack_tree(from, id, &message, err) != FX_OK) {
@@ -662,7 +674,7 @@ fx_tree_read_seen(
 }
 
 fx_code
-fx_tree_read(fx_repository *repository, const fx_chunk_id *id, fx_tree **out_tree, fx_err *err)
+fx_tree_read(const fx_chunks *chunks, const fx_chunk_id *id, fx_tree **out_tree, fx_err *err)
 {
-    return fx_tree_read_seen(repository, id, NULL, NULL, out_tree, err);
+    return fx_tree_read_seen(chunks, id, NULL, NULL, out_tree, err);
 }

@@ -60,11 +60,11 @@ typedef struct fx_tree {
 
 /* errors: DAMAGED, LIMIT. A tree larger than a chunk continues in further chunks. */
 FX_MUST_USE fx_code
-fx_tree_read(fx_repository *repository, const fx_chunk_id *id, fx_tree **out_tree, fx_err *err);
+fx_tree_read(const fx_chunks *chunks, const fx_chunk_id *id, fx_tree **out_tree, fx_err *err);
 /* The same; tells each chunk that the list itself takes: its own, its parts', its files' lists'. */
 typedef void (*fx_tree_seen)(void *ctx, const fx_chunk_id *id);
 FX_MUST_USE fx_code fx_tree_read_seen(
-    fx_repository *repository,
+    const fx_chunks *chunks,
     const fx_chunk_id *id,
     fx_tree_seen seen,
     void *ctx,

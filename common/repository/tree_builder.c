@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { ENTRIES_MAX = 1 << 24, PATH_MAX_BYTES = 4096, DEPTH_MAX = 512, MISSING_FOLDER_MODE = 0700 };
+enum { ENTRIES_MAX = 1 << 24, PATH_MAX_BYTES = 65536, DEPTH_MAX = 512, MISSING_FOLDER_MODE = 0700 };
 
 typedef struct entry {
     char *path;

@@ -12,11 +12,18 @@
 #include "common/repository/id_set.h"
 #include "common/repository/internal.h"
 #include "common/repository/pack_check.h"
+#include "common/repository/promise.h"
+#include "common/repository/stored.h"
 #include "common/repository/tree.h"
 #include "common/repository/verified.h"
 #include "common/repository/voucher.h"
 
-enum { TREE_DEPTH_MAX = 2048, QUEUE_MAX = 64 };
+enum { TREE_DEPTH_MAX = 2048, QUEUE_MAX = 64, PREFIX_BYTES = 32 };
+
+typedef struct pack_state {
+    bool is_bad;
+    const fx_scope_keys *scope; /* NULL: not read, or of no scope of the key */
+} pack_state;
 
 typedef struct verification {
     fx_repository *repository;
@@ -24,12 +31,16 @@ typedef struct verification {
     char *state_path; /* of `verified`; NULL: not kept */
     fx_verified *verified;
     uint64_t total_bytes; /* of data to read */
+    uint64_t done_bytes;  /* of them */
     fx_verify_report report;
     fx_err first;              /* finding */
-    bool *bad_pack;            /* by number in the index */
+    pack_state *packs;         /* by number in the index */
     size_t pack_count;         /* of them: the index may grow meanwhile */
     fx_id_set opened;          /* records of packs that were opened whole */
-    fx_id_set seen_trees;      /* of all snapshots: shared folders are walked once */
+    fx_id_set missing;         /* packs that an index object names and that are not there */
+    fx_id_set needed;          /* of them, those that a snapshot needs that counts */
+    fx_id_set wanted;          /* of them, those that the snapshot needs that is being walked */
+    fx_id_set *seen_trees;     /* a scope of the key: shared folders are walked once */
     bool has_unindexed;        /* of the snapshot that is being walked */
     uint64_t missing_count;    /* of the snapshot that is being walked */
     pthread_mutex_t lock;      /* while packs are verified: guards what is above and the next */
@@ -43,6 +54,7 @@ found(verification *v, const char *fmt, ...)
     char text[FX_ERR_MESSAGE_MAX_BYTES];
     va_list args;
     va_start(args, fmt);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start is above */
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     v->report.damage_count++;
@@ -144,14 +156,6 @@ static void
 note_read(verification *v, const fx_chunk_id *name, bool is_good)
 {
     fx_verified_note(v->verified, name, is_good ? fx_clock_wall() : (fx_wall){0});
-    if (v->options->progress != NULL) {
-        const fx_verify_progress progress = {
-            .pack_count = v->report.pack_count,
-            .read_bytes = v->report.read_bytes,
-            .total_bytes = v->total_bytes,
-        };
-        v->options->progress(v->options->ctx, &progress);
-    }
 }
 
 /* ---- packs
@@ -184,18 +188,31 @@ verify_pack(verification *v, uint32_t number, const candidate *item)
     v->report.chunk_count += pack.blob_count;
     v->report.read_bytes += read_bytes;
     v->report.read_pack_count += item->is_chosen;
-    if (code != FX_OK) {
+    v->packs[number].is_bad = code != FX_OK;
+    if (code == FX_ERR_NOT_FOUND) {
+        (void)fx_id_set_add(&v->missing, &item->name); /* judged at the end */
+    } else if (code != FX_OK) {
         char store_key[FX_KEY_TEXT_BYTES];
         fx_pack_key(pack.name, store_key);
-        v->bad_pack[number] = true;
         found(v, "pack \"%s\": %.150s", store_key, err.message);
     }
+    v->packs[number].scope = checker->scope;
     if (code == FX_OK && checker->is_opened) {
         (void)fx_id_set_add(&v->opened, &checker->record);
     }
     if (item->is_chosen) {
+        v->done_bytes += item->size_bytes;
         note_read(v, &item->name, code == FX_OK);
     }
+    const fx_progress progress = {
+        .step = v->options->read_data ? "reading" : "checking",
+        .what = "packs",
+        .count = v->report.pack_count,
+        .total_count = v->pack_count,
+        .done_bytes = v->done_bytes,
+        .total_bytes = v->total_bytes,
+    };
+    fx_repository_tell(v->repository, &progress);
     (void)pthread_mutex_unlock(&v->lock);
 }
 
@@ -228,9 +245,9 @@ verify_new_packs(verification *v)
     size_t first = v->pack_count;
     pack_job *jobs = calloc(count - first, sizeof *jobs);
     candidate *items = calloc(count - first, sizeof *items);
-    v->bad_pack = realloc(v->bad_pack, count * sizeof *v->bad_pack);
-    FX_ASSERT(jobs != NULL && items != NULL && v->bad_pack != NULL);
-    memset(v->bad_pack + first, 0, (count - first) * sizeof *v->bad_pack);
+    v->packs = realloc(v->packs, count * sizeof *v->packs);
+    FX_ASSERT(jobs != NULL && items != NULL && v->packs != NULL);
+    memset(v->packs + first, 0, (count - first) * sizeof *v->packs);
     v->pack_count = count;
     for (size_t i = first; i < count; i++) {
         fx_index_pack pack = fx_index_pack_at(v->repository->index, (uint32_t)i);
@@ -248,9 +265,26 @@ verify_new_packs(verification *v)
     free(jobs);
 }
 
-/* Is there a copy of the chunk in a pack that is whole? */
+/* Packs that are not there and hold the chunk. With the lock held. */
+static void
+note_wanted(verification *v, const fx_chunk_id *id)
+{
+    fx_index_cursor cursor = {0};
+    fx_index_entry entry;
+    while (fx_index_next(v->repository->index, id, &cursor, &entry)) {
+        fx_index_pack pack = fx_index_pack_at(v->repository->index, entry.pack);
+        fx_chunk_id name;
+        memcpy(name.bytes, pack.name, FX_ID_BYTES);
+        if (fx_id_set_has(&v->missing, &name)) {
+            (void)fx_id_set_add(&v->wanted, &name);
+        }
+    }
+}
+
+/* Is there a copy of the chunk in a pack that is whole, and, as far as it was read, of the scope?
+ */
 static bool
-has_good_copy(verification *v, const fx_chunk_id *id)
+has_good_copy(verification *v, const fx_chunks *chunks, const fx_chunk_id *id)
 {
     const fx_index *index = v->repository->index;
     bool good = false;
@@ -264,8 +298,12 @@ has_good_copy(verification *v, const fx_chunk_id *id)
     fx_index_cursor cursor = {0};
     fx_index_entry entry;
     while (fx_index_next(index, id, &cursor, &entry)) {
-        good = good || !v->bad_pack[entry.pack];
+        const pack_state *pack = &v->packs[entry.pack];
+        good = good || (!pack->is_bad && (pack->scope == NULL || pack->scope == chunks->scope));
         recorded = recorded || fx_index_pack_at(index, entry.pack).is_rescued == 0;
+    }
+    if (!good) {
+        note_wanted(v, id);
     }
     (void)pthread_mutex_unlock(&v->repository->lock);
     v->has_unindexed = v->has_unindexed || (good && !recorded);
@@ -274,41 +312,73 @@ has_good_copy(verification *v, const fx_chunk_id *id)
 
 /* NOLINTBEGIN(misc-no-recursion): bounded by TREE_DEPTH_MAX */
 static void
-verify_tree(verification *v, const fx_chunk_id *id, size_t depth)
+verify_tree(verification *v, const fx_root *root, size_t depth)
 {
     fx_err err = {0};
     FX_AUTO(fx_tree) tree = NULL;
-    if (is_cancelled(v) || fx_id_set_has(&v->seen_trees, id)) {
+    fx_id_set *seen = &v->seen_trees[root->chunks.scope - v->repository->key->scopes];
+    if (is_cancelled(v) || fx_id_set_has(seen, &root->id)) {
         return;
     }
-    if (depth > TREE_DEPTH_MAX || fx_tree_read(v->repository, id, &tree, &err) != FX_OK) {
+    if (depth > TREE_DEPTH_MAX || fx_tree_read(&root->chunks, &root->id, &tree, &err) != FX_OK) {
         v->missing_count++;
+        (void)has_good_copy(v, &root->chunks, &root->id); /* which packs is it wanted of? */
         return;
     }
-    (void)has_good_copy(v, id); /* read just now; is it in an index? */
+    (void)has_good_copy(v, &root->chunks, &root->id); /* read just now; is it in an index? */
     uint64_t missing_before = v->missing_count;
     for (size_t i = 0; i < tree->node_count; i++) {
         const fx_node *node = &tree->nodes[i];
         for (size_t j = 0; j < node->extent_count; j++) {
             const fx_extent *extent = &node->extents[j];
-            v->missing_count += !extent->is_hole && !has_good_copy(v, &extent->chunk);
+            v->missing_count +=
+                !extent->is_hole && !has_good_copy(v, &root->chunks, &extent->chunk);
         }
         if (node->kind == FX_NODE_FOLDER) {
-            verify_tree(v, &node->subtree, depth + 1);
+            const fx_root below = {root->chunks, node->subtree};
+            verify_tree(v, &below, depth + 1);
         }
     }
     if (v->missing_count == missing_before) {
-        (void)fx_id_set_add(&v->seen_trees, id);
+        (void)fx_id_set_add(seen, &root->id);
     }
 }
 /* NOLINTEND(misc-no-recursion) */
+
+/* Was it forgotten, here or meanwhile, or is it void? Then what it needed may be gone. */
+static bool
+is_passed_over(verification *v, const char *id)
+{
+    fx_err ignored = {0};
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 0;
+    if (fx_repository_list_all(v->repository, &list, &unreadable_count, &ignored) != FX_OK) {
+        return false;
+    }
+    bool counts = false;
+    for (size_t i = 0; i < list.count; i++) {
+        counts = counts || (!list.items[i].is_void && strcmp(list.items[i].id, id) == 0);
+    }
+    fx_snapshot_list_free(&list);
+    return !counts;
+}
+
+static void
+add_all(fx_id_set *to, const fx_id_set *from)
+{
+    for (size_t i = 0; i < from->capacity; i++) {
+        if (from->used[i]) {
+            (void)fx_id_set_add(to, &from->slots[i]);
+        }
+    }
+}
 
 static void
 verify_snapshot(void *ctx, const char *key, uint64_t size_bytes)
 {
     verification *v = ctx;
     fx_err err = {0};
-    fx_chunk_id root;
+    fx_root root;
     const char *id = strrchr(key, '/') + 1;
     v->report.snapshot_count++;
     v->report.read_bytes += size_bytes;
@@ -317,14 +387,26 @@ verify_snapshot(void *ctx, const char *key, uint64_t size_bytes)
         v->report.locked_count++; /* whole, as far as can be told without its key */
         return;
     }
+    if (code == FX_ERR_NOT_FOUND) { /* forgotten since it was listed */
+        v->report.snapshot_count--;
+        return;
+    }
     if (code != FX_OK) {
         found(v, "snapshot %s: %.150s", id, err.message);
         return;
     }
     v->missing_count = 0;
     v->has_unindexed = false;
+    fx_id_set_free(&v->wanted);
     verify_tree(v, &root, 0);
+    bool is_to_be_told =
+        v->missing_count > 0 || (v->has_unindexed && v->repository->bad_count == 0);
+    if (is_to_be_told && is_passed_over(v, id)) {
+        v->report.snapshot_count--;
+        return;
+    }
     if (v->missing_count > 0) {
+        add_all(&v->needed, &v->wanted);
         found(
             v,
             "snapshot %s: cannot be restored whole, %" PRIu64
@@ -417,6 +499,22 @@ verify_hold(void *ctx, const char *key, uint64_t size_bytes)
     }
 }
 
+/* What writers, collectors, replicators and repairs tell each other: no data, but who cannot read
+ * it may rightly refuse to go on. It comes and goes meanwhile. */
+static void
+verify_note(void *ctx, const char *key, uint64_t size_bytes)
+{
+    verification *v = ctx;
+    fx_err err = {0};
+    FX_BUF_AUTO bytes;
+    fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
+    v->report.read_bytes += size_bytes;
+    fx_code code = fx_stored_get(v->repository->store, key, NULL, &bytes, &err);
+    if (code != FX_OK && code != FX_ERR_NOT_FOUND) {
+        found(v, "\"%s\": %.150s", key, err.message);
+    }
+}
+
 typedef struct keys {
     char **items;
     uint64_t *sizes;
@@ -437,15 +535,25 @@ collect(void *ctx, const char *key, uint64_t size_bytes)
     list->sizes[list->count++] = size_bytes;
 }
 
-/* Lists first and visits then: a visit asks the store for more. */
+/* All below a folder, whose name tells what they are. Lists first and visits then: a visit asks the
+ * store for more. */
 static fx_code
-for_each(verification *v, const char *prefix, fx_store_visit visit, fx_err *err)
+for_each(verification *v, const char *what, fx_store_visit visit, fx_err *err)
 {
+    char prefix[PREFIX_BYTES];
+    (void)snprintf(prefix, sizeof prefix, "%s/", what);
     keys list = {0};
     fx_mono deadline = fx_repository_deadline();
     fx_code code = fx_store_list(v->repository->store, prefix, deadline, collect, &list, err);
     for (size_t i = 0; i < list.count; i++) {
         if (code == FX_OK) {
+            const fx_progress progress = {
+                .step = visit == verify_snapshot ? "following" : "checking",
+                .what = what,
+                .count = i,
+                .total_count = list.count,
+            };
+            fx_repository_tell(v->repository, &progress);
             visit(v, list.items[i], list.sizes[i]);
         }
         free(list.items[i]);
@@ -466,6 +574,7 @@ verify_stream(verification *v, const char *key, const candidate *item)
         return;
     }
     v->report.read_bytes += item->size_bytes;
+    v->done_bytes += item->size_bytes;
     fx_code code = fx_repository_get_named(v->repository, key + strlen("streams/"), &content, &err);
     if (code == FX_ERR_WRONG_KEY) {
         v->report.locked_count++;
@@ -491,6 +600,15 @@ verify_streams(verification *v, fx_err *err)
     choose(v, items, list.count);
     for (size_t i = 0; i < list.count; i++) {
         if (code == FX_OK) {
+            const fx_progress progress = {
+                .step = v->options->read_data ? "reading" : "checking",
+                .what = "streams",
+                .count = i,
+                .total_count = list.count,
+                .done_bytes = v->done_bytes,
+                .total_bytes = v->total_bytes,
+            };
+            fx_repository_tell(v->repository, &progress);
             verify_stream(v, list.items[i], &items[i]);
         }
         free(list.items[i]);
@@ -498,6 +616,56 @@ verify_streams(verification *v, fx_err *err)
     free(items);
     free(list.items);
     free(list.sizes);
+    return code;
+}
+
+static fx_code
+verify_notes(verification *v, fx_err *err)
+{
+    static const char *const folders[] = {
+        "leases",
+        "leases-over",
+        "marks",
+        "revocations",
+        "settled",
+        "forgotten",
+        "arriving",
+        "repairs",
+        "gaps",
+    };
+    fx_code code = FX_OK;
+    for (size_t i = 0; code == FX_OK && i < sizeof folders / sizeof *folders; i++) {
+        code = for_each(v, folders[i], verify_note, err);
+    }
+    return code;
+}
+
+/* Packs that are not there: lost, or named late by a writer that was revoked. */
+static fx_code
+judge_missing(verification *v, fx_err *err)
+{
+    fx_id_set broken = {0};
+    fx_id_set remnants = {0};
+    fx_code code = FX_OK;
+    if (v->missing.count > 0) {
+        code = fx_promise_sort(v->repository, &v->missing, &broken, &remnants, err);
+    }
+    for (size_t i = 0; code == FX_OK && i < remnants.capacity; i++) {
+        if (remnants.used[i] && fx_id_set_has(&v->needed, &remnants.slots[i])) {
+            (void)fx_id_set_add(&broken, &remnants.slots[i]);
+        } else {
+            v->report.remnant_count += remnants.used[i];
+        }
+    }
+    for (size_t i = 0; code == FX_OK && i < broken.capacity; i++) {
+        char store_key[FX_KEY_TEXT_BYTES];
+        if (broken.used[i]) {
+            fx_pack_key(broken.slots[i].bytes, store_key);
+            found(v, "pack \"%s\": could not find it, and an index object names it", store_key);
+        }
+    }
+    fx_id_set_free(&broken);
+    fx_id_set_free(&remnants);
     return code;
 }
 
@@ -524,18 +692,19 @@ verify_all(verification *v, fx_err *err)
     }
     (void)pthread_mutex_unlock(&v->repository->lock);
     if (code != FX_OK || check_cancelled(v, err) != FX_OK ||
-        for_each(v, "indexes/", verify_index, err) != FX_OK) {
+        for_each(v, "indexes", verify_index, err) != FX_OK) {
         return err->code;
     }
-    if (for_each(v, "keys/", verify_key_object, err) != FX_OK ||
-        for_each(v, "erasures/", verify_erasure, err) != FX_OK ||
-        for_each(v, "verified/", verify_voucher, err) != FX_OK ||
-        for_each(v, "holds/", verify_hold, err) != FX_OK ||
-        for_each(v, "snapshots/", verify_snapshot, err) != FX_OK ||
-        check_cancelled(v, err) != FX_OK || verify_streams(v, err) != FX_OK) {
+    if (for_each(v, "keys", verify_key_object, err) != FX_OK ||
+        for_each(v, "erasures", verify_erasure, err) != FX_OK ||
+        for_each(v, "verified", verify_voucher, err) != FX_OK ||
+        for_each(v, "holds", verify_hold, err) != FX_OK || verify_notes(v, err) != FX_OK ||
+        for_each(v, "snapshots", verify_snapshot, err) != FX_OK ||
+        check_cancelled(v, err) != FX_OK || verify_streams(v, err) != FX_OK ||
+        check_cancelled(v, err) != FX_OK) {
         return err->code;
     }
-    return check_cancelled(v, err);
+    return judge_missing(v, err);
 }
 
 /* ---- what is said to writers
@@ -643,9 +812,14 @@ fx_repository_verify_with(
         return err->code;
     }
     verification v = {.repository = repository, .options = options};
+    v.seen_trees = calloc(repository->key->scope_count + 1, sizeof *v.seen_trees);
+    FX_ASSERT(v.seen_trees != NULL);
     int result = pthread_mutex_init(&v.lock, NULL);
     FX_ASSERT(result == 0);
+    repository->progress = options->progress;
+    repository->progress_ctx = options->ctx;
     fx_code code = verify_and_remember(&v, err);
+    repository->progress = NULL;
     (void)pthread_mutex_destroy(&v.lock);
     while (v.checkers != NULL) {
         fx_pack_checker *checker = v.checkers;
@@ -654,9 +828,15 @@ fx_repository_verify_with(
     }
     fx_verified_free(v.verified);
     free(v.state_path);
-    free(v.bad_pack);
-    fx_id_set_free(&v.seen_trees);
+    free(v.packs);
+    for (size_t i = 0; i < repository->key->scope_count; i++) {
+        fx_id_set_free(&v.seen_trees[i]);
+    }
+    free(v.seen_trees);
     fx_id_set_free(&v.opened);
+    fx_id_set_free(&v.missing);
+    fx_id_set_free(&v.needed);
+    fx_id_set_free(&v.wanted);
     *out_report = v.report;
     if (v.first.code != FX_OK) {
         *err = v.first;

@@ -7,6 +7,7 @@
 
 #include "common/base/hex.h"
 #include "common/repository/internal.h"
+#include "common/repository/lease.h"
 #include "common/repository/signed.h"
 
 enum {
@@ -189,6 +190,11 @@ fx_voucher_writer_finish(fx_voucher_writer *writer, fx_err *err)
         return FX_OK;
     }
     if (encode(writer, &bytes, err) != FX_OK) {
+        return err->code;
+    }
+    /* After the index objects were put: what is vouched for was there when they were. */
+    if (writer->lease != NULL && writer->lease[0] != '\0' &&
+        fx_lease_check(writer->store, writer->lease, err) != FX_OK) {
         return err->code;
     }
     fx_chunk_id name;

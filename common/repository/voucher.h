@@ -48,6 +48,7 @@ typedef struct fx_voucher_writer {
     fx_buf kept;
     uint64_t added_bytes; /* stored so far */
     fx_id_set *names;     /* takes the names of what is put; may be NULL */
+    const char *lease;    /* nothing is put once it was revoked; borrowed, NULL or "": none */
 } fx_voucher_writer;
 
 /* Borrows both. */
@@ -55,7 +56,8 @@ void fx_voucher_writer_init(fx_voucher_writer *writer, fx_store *store, const fx
 void fx_voucher_writer_free(fx_voucher_writer *writer);
 
 /* A pack and the ids of its chunks, `stride_bytes` apart; to `records`, or else to `kept`. After
- * the index object that names it. errors: WRONG_KEY (no private key here), and the store's */
+ * the index object that names it. errors: WRONG_KEY (no private key here), STALE, and the store's
+ */
 FX_MUST_USE fx_code fx_voucher_writer_add(
     fx_voucher_writer *writer,
     const fx_index_pack *pack,

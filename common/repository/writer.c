@@ -2,8 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proto/repository.pb-c.h"
-
 #include "common/base/hex.h"
 #include "common/repository/id_set.h"
 #include "common/repository/index_writer.h"
@@ -12,7 +10,7 @@
 #include "common/repository/lease.h"
 #include "common/repository/own.h"
 #include "common/repository/packer.h"
-#include "common/repository/tags.h"
+#include "common/repository/snapshot.h"
 #include "common/repository/voucher.h"
 
 enum {
@@ -38,6 +36,7 @@ struct fx_writer {
     pthread_mutex_t lock; /* guards the next four */
     lane *lanes;
     size_t lane_count;
+    int level;        /* of content */
     fx_id_set fresh;  /* chunks of this run that may not be in `stored` yet */
     fx_err failure;   /* the first: what it lost may be in `fresh` already, so nothing follows it */
     fx_index *stored; /* chunks of this run that are in packs which are stored */
@@ -116,22 +115,15 @@ record_pack(void *ctx, const fx_index_pack *pack, const fx_object_writer *object
  * ---------------------------------------------------------------------------------------- */
 
 /*
- * The index object of a writer that was revoked can come late and name packs that are gone. Where
- * nobody was ever revoked, it cannot.
+ * Packs that are gone can be named: by an index object that a revoked writer put late, or by what
+ * somebody kept of a removed one and put again, voucher and all.
  */
 static fx_code
 avoid_missing_packs(fx_writer *writer, fx_err *err)
 {
     fx_repository *repository = writer->repository;
-    bool is_any_revoked = true;
     fx_id_set there = {0};
-    writer->counted_packs = SIZE_MAX;
-    fx_code code = fx_lease_is_revoked(repository->store, "", &is_any_revoked, err);
-    /* Who cannot read index objects knows of packs that none may name any more. */
-    if (code != FX_OK || (!is_any_revoked && !fx_repository_is_write_only(repository))) {
-        return code;
-    }
-    code = fx_repository_list_packs(repository, &there, err);
+    fx_code code = fx_repository_list_packs(repository, &there, err);
     writer->counted_packs = fx_index_pack_count(repository->index);
     for (size_t i = 0; code == FX_OK && i < writer->counted_packs; i++) {
         fx_index_pack pack = fx_index_pack_at(repository->index, (uint32_t)i);
@@ -177,12 +169,15 @@ fx_writer_open(fx_repository *repository, fx_writer **out_writer, fx_err *err)
     FX_ASSERT(writer != NULL);
     writer->magic = WRITER_MAGIC;
     writer->repository = repository;
+    writer->level = repository->level;
     int result = pthread_mutex_init(&writer->lock, NULL);
     FX_ASSERT(result == 0);
     writer->stored = fx_index_new(repository->cache_folder);
     fx_index_writer_init(&writer->index, repository->store, &writer->session);
     fx_voucher_writer_init(
         &writer->said, repository->store, fx_repository_key_writes(repository->key));
+    writer->index.lease = writer->lease;
+    writer->said.lease = writer->lease;
     writer->packer = fx_packer_new(repository->store, &writer->session, record_pack, writer);
     if (begin(writer, err) != FX_OK) {
         return fx_err_wrap(err, "beginning to write");
@@ -301,9 +296,6 @@ static bool
 is_recorded(const fx_writer *writer, const fx_chunk_id *id)
 {
     const fx_index *index = writer->repository->index;
-    if (writer->marked.count == 0 && writer->counted_packs == SIZE_MAX) {
-        return fx_index_is_trusted(index, id);
-    }
     fx_index_cursor cursor = {0};
     fx_index_entry entry;
     while (fx_index_next(index, id, &cursor, &entry)) {
@@ -329,6 +321,13 @@ fx_writer_has(const fx_writer *writer, const fx_chunk_id *id)
 {
     FX_ASSERT(writer->magic == WRITER_MAGIC);
     return is_recorded(writer, id);
+}
+
+void
+fx_writer_tell_names(fx_writer *writer, fx_id_set *indexes, fx_id_set *vouchers)
+{
+    writer->index.names = indexes;
+    writer->said.names = vouchers;
 }
 
 void
@@ -374,6 +373,7 @@ fx_writer_add_chunk(
         fx_kept_writer_add(writer->kept, &draft.id, content);
     }
     if (is_new(writer, &draft.id)) {
+        fx_zip_set_level(mine->zip, kind == FX_CHUNK_TREE ? FX_ZIP_USUAL_LEVEL : writer->level);
         code =
             fx_blob_draft_fill(&draft, (uint32_t)kind + 1, content, mine->zip, &mine->scratch, err);
         if (code == FX_OK) {
@@ -385,99 +385,14 @@ fx_writer_add_chunk(
     return keep_failure(writer, code, err);
 }
 
+void
+fx_writer_set_compression(fx_writer *writer, int level)
+{
+    writer->level = level;
+}
+
 /* ---- commit
  * ------------------------------------------------------------------------------------------- */
-
-static fx_code
-encode_header(const fx_writer *writer, fx_snapshot *snapshot, fx_buf *out, fx_err *err)
-{
-    char lease[FX_LEASE_ID_BYTES];
-    Fortress__Repository__SnapshotHeader header;
-    fortress__repository__snapshot_header__init(&header);
-    header.host = snapshot->host.text;
-    header.source = snapshot->source;
-    header.kind = snapshot->kind;
-    header.began_wall_ns = snapshot->began.ns;
-    header.ended_wall_ns = snapshot->ended.ns;
-    header.file_count = snapshot->file_count;
-    header.size_bytes = snapshot->size_bytes;
-    header.added_bytes = snapshot->added_bytes;
-    header.warning_count = snapshot->warning_count;
-    header.note = snapshot->note;
-    memcpy(lease, writer->lease, sizeof lease);
-    header.lease = lease;
-    fx_name tags[FX_TAGS_MAX];
-    char *tag_texts[FX_TAGS_MAX];
-    header.tags = tag_texts;
-    const char *at = snapshot->tags;
-    while (header.n_tags < FX_TAGS_MAX && fx_tags_next(&at, &tags[header.n_tags])) {
-        tag_texts[header.n_tags] = tags[header.n_tags].text;
-        header.n_tags++;
-    }
-    unsigned char *room = NULL;
-    size_t size_bytes = fortress__repository__snapshot_header__get_packed_size(&header);
-    if (fx_buf_extend(out, size_bytes, &room, err) != FX_OK) {
-        return err->code;
-    }
-    (void)fortress__repository__snapshot_header__pack(&header, room);
-    return FX_OK;
-}
-
-static fx_code
-put_snapshot(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *snapshot, fx_err *err)
-{
-    static const fx_chunk_id none;
-    FX_AUTO(fx_zip) zip = fx_zip_new();
-    FX_BUF_AUTO plain;
-    fx_buf_init(&plain, FX_OBJECT_PLAIN_MAX_BYTES);
-    if (encode_header(writer, snapshot, &plain, err) != FX_OK) {
-        return err->code;
-    }
-    fx_object_writer object;
-    fx_object_writer_init(&object);
-    unsigned char digest[FX_SHA256_BYTES];
-    char store_key[FX_KEY_TEXT_BYTES];
-    fx_bytes content = {root->bytes, FX_ID_BYTES};
-    fx_code code =
-        fx_object_begin(&object, &writer->session, FX_OBJECT_SNAPSHOT, fx_buf_bytes(&plain), err);
-    if (code == FX_OK) {
-        code = fx_object_add(&object, zip, &none, FX_CHUNK_TREE + 1, content, err);
-    }
-    if (code == FX_OK) {
-        code = fx_object_finish(&object, digest, err);
-    }
-    if (code == FX_OK) {
-        fx_hex_encode((fx_bytes){digest, sizeof digest}, snapshot->id);
-        (void)snprintf(store_key, sizeof store_key, "snapshots/%s", snapshot->id);
-        fx_mono deadline = fx_repository_deadline();
-        fx_store *store = writer->repository->store;
-        fx_err failure = {0};
-        code = fx_store_put(store, store_key, fx_buf_bytes(&object.bytes), deadline, &failure);
-        code = code == FX_ERR_EXISTS ? FX_OK : code; /* it is named by its bytes */
-        if (code != FX_OK) {
-            *err = failure;
-        }
-    }
-    fx_object_writer_free(&object);
-    return code;
-}
-
-/* errors: STALE: a collector did not wait for this writer */
-static fx_code
-check_lease(fx_writer *writer, fx_err *err)
-{
-    bool is_revoked = true;
-    fx_store *store = writer->repository->store;
-    if (fx_lease_is_revoked(store, writer->lease, &is_revoked, err) != FX_OK) {
-        return err->code;
-    }
-    return !is_revoked ? FX_OK
-                       : fx_fail(
-                             err,
-                             FX_ERR_STALE,
-                             "could not keep the snapshot: this backup took so long that its right "
-                             "to commit was revoked; what it stored helps the next one");
-}
 
 /* What may be put but is not acknowledged must not stay: its chunks may be gone. */
 static void
@@ -612,7 +527,7 @@ fx_writer_vouch(fx_writer *writer, const fx_id_set *opened, uint64_t *out_count,
     }
     free(some.places);
     free(some.ids);
-    code = code == FX_OK ? check_lease(writer, err) : code;
+    code = code == FX_OK ? fx_lease_check(writer->repository->store, writer->lease, err) : code;
     code = code == FX_OK ? fx_writer_flush(writer, err) : code;
     *out_count = code == FX_OK ? count : 0;
     return code;
@@ -621,16 +536,22 @@ fx_writer_vouch(fx_writer *writer, const fx_id_set *opened, uint64_t *out_count,
 static fx_code
 commit(fx_writer *writer, const fx_chunk_id *root, fx_snapshot *header, fx_err *err)
 {
-    if (fx_writer_flush(writer, err) != FX_OK || check_lease(writer, err) != FX_OK) {
+    if (fx_writer_flush(writer, err) != FX_OK ||
+        fx_lease_check(writer->repository->store, writer->lease, err) != FX_OK) {
         return err->code;
     }
     header->added_bytes = writer->pack_bytes + writer->index.added_bytes + writer->said.added_bytes;
-    if (put_snapshot(writer, root, header, err) != FX_OK) {
+    fx_snapshot_place place = {
+        .store = writer->repository->store,
+        .session = &writer->session,
+        .scope = fx_repository_key_writes(writer->repository->key),
+        .lease = writer->lease};
+    if (fx_snapshot_put(&place, root, header, err) != FX_OK) {
         give_up_right(writer);
         return err->code;
     }
     /* Whoever revoked it before this look may not have seen the snapshot. */
-    fx_code code = check_lease(writer, err);
+    fx_code code = fx_lease_check(writer->repository->store, writer->lease, err);
     if (code == FX_ERR_STALE) {
         take_back(writer, header);
     }

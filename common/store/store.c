@@ -84,6 +84,8 @@ fx_store_open(const char *url, fx_store **out_store, fx_err *err)
     unsigned abilities = driver->abilities(store->state);
     FX_ASSERT((abilities & FX_STORE_CAN_APPEND) == 0 || driver->append != NULL);
     FX_ASSERT((abilities & FX_STORE_CAN_RETAIN) == 0 || driver->retain != NULL);
+    FX_ASSERT((abilities & FX_STORE_NEEDS_TICKETS) == 0 || driver->check_ticket != NULL);
+    FX_ASSERT((abilities & FX_STORE_CAN_DIGEST) == 0 || driver->digest != NULL);
     FX_ASSERT((abilities & FX_STORE_TELLS_TIMES) == 0 || driver->list_times != NULL);
     FX_ASSERT((abilities & FX_STORE_CAN_RETAIN) == 0 || driver->put_retained != NULL);
     *out_store = FX_TAKE(store);
@@ -254,6 +256,15 @@ fx_store_remove(fx_store *store, const char *key, fx_mono deadline, fx_err *err)
     return told(store->driver->remove(store->state, key, deadline, &why), &why, err);
 }
 
+fx_code
+fx_store_check_ticket(const fx_store *store, const char *key, fx_err *err)
+{
+    FX_ASSERT(store->magic == STORE_MAGIC);
+    return fx_store_can(store, FX_STORE_NEEDS_TICKETS)
+               ? store->driver->check_ticket(store->state, key, err)
+               : FX_OK;
+}
+
 bool
 fx_store_can(const fx_store *store, fx_store_ability ability)
 {
@@ -273,6 +284,22 @@ check_ability(const fx_store *store, fx_store_ability ability, const char *what,
             store->driver->name);
     }
     return FX_OK;
+}
+
+fx_code
+fx_store_digest(
+    fx_store *store,
+    const char *key,
+    fx_mono deadline,
+    unsigned char out_digest[FX_STORE_DIGEST_BYTES],
+    fx_err *err)
+{
+    if (check(store, key, err) != FX_OK ||
+        check_ability(store, FX_STORE_CAN_DIGEST, "read an object where it lies", err) != FX_OK) {
+        return err->code;
+    }
+    fx_err why = {0};
+    return told(store->driver->digest(store->state, key, deadline, out_digest, &why), &why, err);
 }
 
 fx_code

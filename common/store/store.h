@@ -29,10 +29,21 @@ FX_DEFINE_AUTO(fx_store);
 
 /* What some stores can and others cannot. */
 typedef enum fx_store_ability {
-    FX_STORE_CAN_APPEND = 1 << 0,  /* fx_store_append */
-    FX_STORE_CAN_RETAIN = 1 << 1,  /* fx_store_put_retained, fx_store_retain */
-    FX_STORE_TELLS_TIMES = 1 << 2, /* fx_store_list_times */
+    FX_STORE_CAN_APPEND = 1 << 0,    /* fx_store_append */
+    FX_STORE_CAN_RETAIN = 1 << 1,    /* fx_store_put_retained, fx_store_retain */
+    FX_STORE_TELLS_TIMES = 1 << 2,   /* fx_store_list_times */
+    FX_STORE_NEEDS_TICKETS = 1 << 3, /* to remove: fx_store_check_ticket */
+    FX_STORE_CAN_DIGEST = 1 << 4,    /* fx_store_digest */
 } fx_store_ability;
+
+/*
+ * Whether the tickets that this process was given permit to remove the object, as far as can be
+ * told without asking; always where the store needs none (not FX_STORE_NEEDS_TICKETS). What the
+ * store itself says of it comes with fx_store_remove.
+ *
+ * errors: DENIED (says what is wrong and what to do), DAMAGED, and a file's
+ */
+FX_MUST_USE fx_code fx_store_check_ticket(const fx_store *store, const char *key, fx_err *err);
 
 /* Asks nobody: a store that has the ability can still refuse a call (no Object Lock there). */
 bool fx_store_can(const fx_store *store, fx_store_ability ability);
@@ -67,6 +78,20 @@ FX_MUST_USE fx_code fx_store_get(
 /* errors: NOT_FOUND, DENIED, IO, UNREACHABLE, TIMEOUT */
 FX_MUST_USE fx_code fx_store_stat(
     fx_store *store, const char *key, fx_mono deadline, uint64_t *out_size_bytes, fx_err *err);
+
+enum { FX_STORE_DIGEST_BYTES = 32 };
+
+/*
+ * Has the store read an object where it lies, and say the SHA-256 of all of it: nothing of it comes
+ * over the network. Its word is as good as the store. errors: NOT_FOUND, DENIED, IO, UNREACHABLE,
+ * TIMEOUT, UNSUPPORTED (not FX_STORE_CAN_DIGEST)
+ */
+FX_MUST_USE fx_code fx_store_digest(
+    fx_store *store,
+    const char *key,
+    fx_mono deadline,
+    unsigned char out_digest[FX_STORE_DIGEST_BYTES],
+    fx_err *err);
 
 typedef void (*fx_store_visit)(void *ctx, const char *key, uint64_t size_bytes);
 
@@ -218,6 +243,13 @@ typedef struct fx_store_driver {
         uint64_t offset,
         fx_bytes bytes,
         fx_mono deadline,
+        fx_err *err);
+    fx_code (*check_ticket)(const void *state, const char *key, fx_err *err);
+    fx_code (*digest)(
+        void *state,
+        const char *key,
+        fx_mono deadline,
+        unsigned char out_digest[FX_STORE_DIGEST_BYTES],
         fx_err *err);
     fx_code (*put_retained)(
         void *state,

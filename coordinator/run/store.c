@@ -19,7 +19,7 @@ new_member(const fx_daemon *daemon)
 {
     const fx_coordinator_config *config = daemon->config;
     const fx_coordinator_member *member = config->etcd->member;
-    const fx_coordinator_tls *tls = config->etcd->tls;
+    const fx_config_tls *tls = config->etcd->tls;
     if (member == NULL) {
         return NULL;
     }

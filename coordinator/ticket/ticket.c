@@ -107,7 +107,8 @@ fx_ticket_make(const fx_ticket_request *request, const char *keys, fx_buf *out, 
     if (code == FX_OK) {
         fx_crypto_random(id, sizeof id);
         fx_hex_encode((fx_bytes){id, sizeof id}, id_text);
-        fx_depot_ticket ticket = FORTRESS__DEPOT__TICKET__INIT;
+        fx_depot_ticket ticket;
+        fortress__depot__ticket__init(&ticket);
         ticket.id = id_text;
         ticket.cluster = text_of(request->cluster.text);
         ticket.depot = text_of(request->depot.text);
@@ -228,7 +229,8 @@ fx_ticket_sign(
         return err->code;
     }
     fx_endorsement_sign_ticket(key, bytes, signature);
-    Fortress__Link__Endorsement endorsement = FORTRESS__LINK__ENDORSEMENT__INIT;
+    Fortress__Link__Endorsement endorsement;
+    fortress__link__endorsement__init(&endorsement);
     endorsement.coordinator = text_of(signer->name.text);
     endorsement.region = text_of(signer->region.text);
     endorsement.signature.data = signature;

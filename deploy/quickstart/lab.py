@@ -67,10 +67,31 @@ def port_is_free(address, port):
     return True
 
 
+CLAIMS = {}  # names of ports that this process will use, each with the socket that says so
+
+
+def claim(address, port):
+    """
+    Keeps other labs from a port that is free now and listened on only later; until this process ends.
+    Names of this kind are of a network namespace, as ports are. False: another lab was faster.
+    """
+    name = f"\0fortress lab {address} {port}"
+    if name not in CLAIMS:
+        mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            mark.bind(name)
+        except OSError:
+            mark.close()
+            return False
+        CLAIMS[name] = mark
+    return True
+
+
 def free_offset(addresses, ports):
-    """The smallest offset at which all `ports` are free on all `addresses`."""
+    """The smallest offset at which all `ports` are free on all `addresses`, and this process's."""
     for offset in range(0, 20000, 10):
-        if all(port_is_free(a, p + offset) for a in addresses for p in ports):
+        wanted = [(address, port + offset) for address in addresses for port in ports]
+        if all(port_is_free(*one) for one in wanted) and all(claim(*one) for one in wanted):
             return offset
     raise LabError("no free ports between the usual ones and 20,000 above")
 

@@ -92,7 +92,7 @@ store(fx_bytes chunk)
         return;
     }
     fx_buf_clear(&packed);
-    if (fx_zip_compress(zip, 1, chunk, &packed, &shrunk, &err) != FX_OK) {
+    if (fx_zip_compress(zip, chunk, &packed, &shrunk, &err) != FX_OK) {
         fail("compress", err.message);
     }
     sums.unique_count++;

@@ -70,7 +70,7 @@ compress(bench *b, fx_bytes piece)
     bool is_shrunk = false;
     fx_buf *out = &b->compressed[number_of(b, piece)];
     fx_buf_clear(out);
-    must(fx_zip_compress(b->zip, 1, piece, out, &is_shrunk, &err), &err);
+    must(fx_zip_compress(b->zip, piece, out, &is_shrunk, &err), &err);
 }
 
 static void

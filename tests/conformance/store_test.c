@@ -377,6 +377,26 @@ check_append(fx_store *store)
     assert_content(store, "whole", "all");
 }
 
+/* SHA-256 of "abc": FIPS 180-2, appendix B.1. */
+static void
+check_digest(fx_store *store)
+{
+    static const unsigned char of_abc[FX_STORE_DIGEST_BYTES] = {
+        0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40,
+        0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17,
+        0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
+    fx_err err = {0};
+    unsigned char digest[FX_STORE_DIGEST_BYTES];
+    assert_int_equal(fx_store_put(store, "digest", text("abc"), never, &err), FX_OK);
+    if (!fx_store_can(store, FX_STORE_CAN_DIGEST)) {
+        assert_int_equal(fx_store_digest(store, "digest", never, digest, &err), FX_ERR_UNSUPPORTED);
+        return;
+    }
+    assert_int_equal(fx_store_digest(store, "digest", never, digest, &err), FX_OK);
+    assert_memory_equal(digest, of_abc, sizeof digest);
+    assert_int_equal(fx_store_digest(store, "absent", never, digest, &err), FX_ERR_NOT_FOUND);
+}
+
 static void
 check_retention(fx_store *store)
 {
@@ -434,6 +454,7 @@ every_driver_keeps_the_contract(void **state)
     (void)state;
     static const check_case checks[] = {
         {"put and get", check_put_get},
+        {"digest", check_digest},
         {"ranges", check_ranges},
         {"absent", check_absent},
         {"keys", check_keys},

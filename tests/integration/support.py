@@ -38,9 +38,9 @@ def seed(environment="FORTRESS_TEST_SEED"):
 
 
 @contextlib.contextmanager
-def scratch(prefix="fortress-test-"):
+def scratch(prefix="fortress-test-", below=None):
     """A folder of the test's own, removed at the end."""
-    folder = tempfile.mkdtemp(prefix=prefix)
+    folder = tempfile.mkdtemp(prefix=prefix, dir=below)
     before = os.environ.get("FORTRESS_CACHE_DIR")
     os.environ["FORTRESS_CACHE_DIR"] = os.path.join(folder, "cache")
     try:
@@ -52,10 +52,26 @@ def scratch(prefix="fortress-test-"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+CLAIMS = []
+
+
 def free_port(address="127.0.0.1", kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+    """
+    A port for a server that listens only later. No connection takes it meanwhile, as it lies below those that Linux
+    gives out, and no other test, as a name says so until this process ends (tests/support/port.c does the same).
+    """
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)
+        mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                mark.bind(f"\0fortress test port {port}")
+                probe.bind((address, port))
+            except OSError:
+                mark.close()
+                continue
+        CLAIMS.append(mark)
+        return port
 
 
 def run(*words, status=0, timeout=120, **options):
@@ -75,6 +91,17 @@ def run(*words, status=0, timeout=120, **options):
         print(f"$ {' '.join(map(str, words))}\n{done.out}{done.err}", flush=True)
         raise AssertionError(f"exit status {done.returncode}, expected {status}")
     return done
+
+
+def count_reads(*words):
+    """Runs a program to its end; the bytes of all its reads of files, as the kernel counts them."""
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+        told = child.stdout.read().decode("utf-8", "replace")
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        with open(f"/proc/{child.pid}/io", encoding="ascii") as file:
+            count = int(dict(line.split(": ") for line in file.read().splitlines())["rchar"])
+    assert child.returncode == 0, told
+    return count
 
 
 def agent(*words, **options):
@@ -100,3 +127,13 @@ def wait_until(what, condition, timeout=20.0, pause=0.05):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout} s in vain: {what}")
         time.sleep(pause)
+
+
+def wait_until_settled(path):
+    """
+    Until all below it changed more than 2 s ago by the files' own clock: a snapshot that begins
+    then is one whose unchanged files the next need not read (the walker's FRESH_NS).
+    """
+    changed = max(os.lstat(one).st_ctime for folder, _, names in os.walk(path)
+                  for one in (folder, *(os.path.join(folder, name) for name in names)))
+    wait_until(f"{path} is older than 2 s", lambda: time.time() > changed + 2.05)

@@ -60,7 +60,7 @@ def raw(line):
 
 def check_conformance(folder):
     secrets = Secrets(f"{folder}/pki", [DEPOT, "db1"])
-    names = [f"c{number}" for number in range(12)]
+    names = [f"c{number}" for number in range(13)]
     depots = {name: (f"{folder}/{name}", [{"name": "db1"}]) for name in names}
     tickets = Tickets(folder, secrets)
     with depot(folder, secrets, depots) as server:
@@ -187,10 +187,11 @@ class Attack:
         said(self.enemy("db2").append("main", "wal/theirs", 5, b""), "OK")
 
     def hide(self):
-        """Objects that speak about backups: what is settled, marked, revoked or over."""
+        """Objects that speak about backups: what is settled, forgotten, held, marked, revoked or over."""
         enemy = self.enemy()
         for key in ("settled/theirs", "settled/mine", "marks/theirs", "leases-over/theirs", "revocations/theirs",
-                    "revocations/none", "leases-over/../leases/theirs"):
+                    "revocations/none", "leases-over/../leases/theirs", "forgotten/theirs", "holds/theirs-00000001",
+                    "repairs/snapshots/theirs"):
             reply = enemy.put("main", key, b"x")
             assert reply.code in ("DENIED", "INVALID"), f"{key}: {reply}"
             assert enemy.append("main", key, 0, b"x").code in ("DENIED", "INVALID"), key
@@ -199,6 +200,7 @@ class Attack:
         keeper = self.enemy("keeper")
         said(keeper.put("main", "revocations/theirs", b"x"), "OK")
         said(keeper.put("main", "settled/theirs", b"x"), "OK")
+        said(keeper.put("main", "forgotten/none", b"x"), "OK")
 
     def remove(self):
         enemy, keys = self.enemy(), [self.pack_key]
@@ -482,6 +484,10 @@ def check_life(folder):
         life.check_restore()
         print("what a stolen host would do with our own program", flush=True)
         assert life.agent("forget", "--keep-last", "0", status=None).returncode != 0
+        snapshot = os.path.basename(glob.glob(f"{folder}/main/snapshots/*")[0])
+        for words in (["forget", snapshot], ["hold", "release", snapshot, "--reason", "theft"]):
+            assert "collect" in life.agent(*words, status=7).err, words
+        assert not glob.glob(f"{folder}/main/forgotten/*") and not glob.glob(f"{folder}/main/holds/*")
         assert life.agent("collect", status=None).returncode != 0
         life.check_restore()
         for round_number in range(3):

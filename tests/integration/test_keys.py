@@ -72,7 +72,7 @@ class Repository:
         self.serial += 1
         back = f"{self.folder}/back{self.serial}"
         done = agent("restore", snapshot, "--target", back, *self.words(key), **options)
-        if done.returncode != 0:
+        if done.returncode not in (0, 3):
             assert not os.path.exists(back), "something was restored after all"
             return done.err
         with open(f"{back}{self.data}/file", encoding="ascii") as file:
@@ -101,7 +101,7 @@ def test_passphrase(folder):
     short = write_secret(f"{folder}/short", "1234567\n")
     words = repository.words()
     done = agent(
-        "key", "add", "ops", "--passphrase", *words, status=1,
+        "key", "add", "ops", "--passphrase", *words, status=14,
         env=environment(FORTRESS_PASSPHRASE_FILE=short),
     )
     assert "8 are needed" in done.err, done.err
@@ -135,7 +135,7 @@ def test_passphrase(folder):
     assert repository.restored(snapshot, env=with_other) == "first"
     agent("key", "remove", "ops", *words, env=with_other)
     assert repository.restored(snapshot, env=with_other) == "first"
-    done = agent("key", "remove", "spare", *words, status=1, env=with_other)
+    done = agent("key", "remove", "spare", *words, status=17, env=with_other)
     assert "nobody else could open" in done.err, done.err
     os.chmod(right, 0o644)
     agent("verify", *words, status=7, env=with_right)
@@ -213,9 +213,9 @@ def test_vault(folder):
     words = repository.words()
     with vault_transit_double.serve({"fortress"}, "s.token") as vault:
         right = environment(VAULT_ADDR=vault.url, VAULT_TOKEN="s.token")
-        agent("key", "add", "v", "--vault", "../sys/seal", *words, status=1, env=right)
+        agent("key", "add", "v", "--vault", "../sys/seal", *words, status=14, env=right)
         assert not vault.requests
-        agent("key", "add", "v", "--vault", "absent", *words, status=1, env=right)
+        agent("key", "add", "v", "--vault", "absent", *words, status=21, env=right)
         agent("key", "add", "v", "--vault", "fortress", *words, env=right)
         agent("key", "remove", "file", *words, env=right)
         assert repository.restored(snapshot, env=right) == "first"
@@ -226,7 +226,7 @@ def test_vault(folder):
         assert "permission denied" in repository.restored(snapshot, status=7, env=wrong)
         assert "v (vault)" in repository.restored(snapshot, status=5)
         afar = environment(VAULT_ADDR="http://192.0.2.1:8200", VAULT_TOKEN="s.token")
-        assert "https" in repository.restored(snapshot, status=1, env=afar)
+        assert "https" in repository.restored(snapshot, status=14, env=afar)
         agent("key", "rotate", *words, env=right)
         vault.is_sealed = True
         assert "sealed" in repository.restored(snapshot, status=10, env=right)
@@ -257,7 +257,7 @@ def test_rotation(folder):
     assert repository.restored(first, key=f"{folder}/old-key") == "first"
     answer = repository.restored(second, key=f"{folder}/old-key", status=5)
     assert "key version 2" in answer and "rotated" in answer, answer
-    done = agent("key", "rotate", *repository.words(f"{folder}/old-key"), status=1)
+    done = agent("key", "rotate", *repository.words(f"{folder}/old-key"), status=17)
     assert "another key" in done.err, done.err
     agent("verify", "--read-data", *repository.words())
     assert len(events(agent("scope", "list", "--json", *repository.words()), "scope")) == 1
@@ -297,7 +297,7 @@ def test_write_only(folder):
     first = repository.backup()
     writer = f"{folder}/writer"
     words = repository.words()
-    agent("key", "export", "--out", writer, *words, status=1)
+    agent("key", "export", "--out", writer, *words, status=14)
     agent("key", "export", "--write-only", "--out", writer, "--name", "web-1", *words)
     assert stat.S_IMODE(os.stat(writer).st_mode) == 0o600
     agent("key", "export", "--write-only", "--out", writer, *words, status=9)
@@ -313,13 +313,14 @@ def test_write_only(folder):
     agent("repo", "init", "--repo", f"{folder}/other", "--key-file", writer, status=5)
     done = agent("key", "rotate", *repository.words(writer), status=6)
     assert "no private keys" in done.err, done.err
-    assert repository.restored(second) == "second"
-    assert repository.restored(third) == "second"
+    # Nobody has signed them: that is a warning.
+    assert repository.restored(second, status=3) == "second"
+    assert repository.restored(third, status=3) == "second"
     agent("verify", "--read-data", *words)
     # After a rotation it goes on with the version that it has.
     agent("key", "rotate", *words)
     repository.write("third")
-    assert repository.restored(repository.backup(key=writer)) == "third"
+    assert repository.restored(repository.backup(key=writer), status=3) == "third"
     assert "web-1" in agent("key", "list", "--key-file", repository.key).out
 
 
@@ -344,7 +345,7 @@ def test_scopes(folder):
     agent("key", "add", "anna", "--x25519", public, "--scope", "carol", *words)
     shared = f"{folder}/shared"
     shutil.copy(repository.key, shared)
-    agent("key", "remove", "file", *repository.words(shared), status=1)
+    agent("key", "remove", "file", *repository.words(shared), status=17)
     as_anna = environment(FORTRESS_IDENTITY_FILE=f"{folder}/anna")
     agent("key", "remove", "file", "--scope", "carol", *words)
     assert repository.restored(secret, env=as_anna) == "first"
@@ -375,7 +376,7 @@ def test_erasure(folder):
     copy = f"{folder}/copy"
     shutil.copy(repository.key, copy)
     before = inode_content(repository.key)
-    done = agent("scope", "erase", "carol", *words, status=1)
+    done = agent("scope", "erase", "carol", *words, status=14)
     assert "--yes" in done.err and "anna (x25519)" in done.out, done.out + done.err
     assert inode_content(repository.key) == before and not repository.stored("erasures")
     agent("scope", "erase", "nobody", "--yes", *words, status=6)

@@ -137,7 +137,7 @@ def check_holds_and_tags(folder):
     assert verdicts[second]["verdict"] == "forget", verdicts
     assert set(repository.listed()) == {first, third, fourth}
     agent("hold", "add", second, "--kind", "legal", "--reason", "late", *keyless, status=6)
-    agent("hold", "add", first, "--kind", "whim", "--reason", "none", *keyless, status=1)
+    agent("hold", "add", first, "--kind", "whim", "--reason", "none", *keyless, status=14)
 
     agent("hold", "add", first, "--kind", "anomaly", "--reason", "look", *keyless)
     path = f"{folder}/repo/holds/{first}-00000001"

@@ -1,5 +1,9 @@
-"""WAL receive loses nothing when it is killed or the server restarts, and tells what it could not get."""
+"""WAL receive loses nothing when it is killed or the server restarts, and tells what it could not get: in the
+repository, too, so that who restores where the host is lost learns of it."""
 
+import datetime
+import json
+import os
 import re
 import threading
 import time
@@ -85,6 +89,68 @@ def slot_lost(server, receiver):
     assert receiver.text().count("event=wal.gap") == 1
     print(f"slot dropped: segments {begin} to {end - 1} told as a gap", flush=True)
     receiver.stop()
+    return begin, end
+
+
+def back_up(agent, server):
+    done = agent.run("backup", "postgres", server.conninfo, "--name", "orders", "--json")
+    return json.loads(done.out.splitlines()[-1])["snapshot"]
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def gaps_of(agent, status):
+    """What a host learns that has nothing but the repository."""
+    done = agent.run("snapshots", "--json", status=status)
+    events = [json.loads(line) for line in done.out.splitlines()]
+    return [event for event in events if event["event"] == "gap"]
+
+
+def try_restore(agent, snapshot, *words, status):
+    target = os.path.join(agent.folder, "refused")
+    done = agent.run("restore", snapshot, "--target", target, *words, status=status)
+    assert not os.path.exists(target), "something was restored"
+    return done.err
+
+
+def gap_in_repository(agent, server, old, before_gap, bounds):
+    """`old` is a base backup from before the gap."""
+    begin, end = (f"0/{segment * SEGMENT:X}" for segment in bounds)
+    found = gaps_of(agent, status=3)
+    assert len(found) == 1, found
+    gap = found[0]
+    assert (gap["state"], gap["from_lsn"], gap["to_lsn"]) == ("open", begin, end), gap
+    told = agent.run("snapshots", status=3).err
+    assert f"WAL {begin} to {end}" in told and "already been removed" in told, told
+
+    told = try_restore(agent, old, "--time", now(), status=6)
+    assert f"WAL {begin} to {end}" in told and "choose a backup from behind this gap" in told, told
+    told = try_restore(agent, "latest", "--time", now(), status=6)
+    assert "--ignore-gaps" in told, told
+    told = try_restore(agent, old, "--time", now(), "--ignore-gaps", "--dry-run", status=3)
+    assert f"WAL {begin} to {end}" in told, told
+    told = try_restore(agent, old, "--dry-run", status=3)
+    assert f"WAL {begin} to {end}" in told, told
+    told = try_restore(agent, old, "--time", before_gap, "--dry-run", status=0)
+    print("the gap is in the repository; a restore across it is refused, one to before it is not", flush=True)
+
+    tier = os.path.join(agent.folder, "tier")
+    agent.run("replicate", "--to", tier)
+    copied = agent.run("snapshots", "--repo", tier, status=3).err
+    assert f"WAL {begin} to {end}" in copied, copied
+
+    new = back_up(agent, server)["id"]
+    gap = gaps_of(agent, status=0)[0]
+    assert (gap["state"], gap["covered_by"]) == ("covered", new), gap
+    try_restore(agent, "latest", "--time", now(), "--dry-run", status=0)
+    try_restore(agent, old, "--time", now(), status=6)
+    agent.run("verify")
+    agent.run("forget", new)
+    assert gaps_of(agent, status=3)[0]["state"] == "open", "without the later backup it is open again"
+    agent.run("verify", "--read-data")
+    print("a later base backup covers it, as long as it is there", flush=True)
 
 
 def main():
@@ -99,7 +165,12 @@ def main():
             server.sql("CREATE TABLE bulk (text text)")
             killed_again_and_again(server, receiver, random)
             server_restarted(server, receiver)
-            slot_lost(server, receiver)
+            old = back_up(agent, server)["id"]
+            receiver.wait_stored(server, make_wal(server, 1))
+            before_gap = now()
+            receiver.wait_stored(server, make_wal(server, 1))
+            bounds = slot_lost(server, receiver)
+            gap_in_repository(agent, server, old, before_gap, bounds)
 
 
 main()

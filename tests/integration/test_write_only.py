@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 
 import support
 
@@ -163,7 +162,7 @@ def test_unchanged_files(folder):
             file.write(b"of %d" % number)
         os.chown(f"{path}/folder/{number}", 65534, 65534)
         os.chmod(f"{path}/folder/{number}", 0o600)
-    time.sleep(2.2)  # what has just changed is read again
+    support.wait_until_settled(path)
     for host in (repository.writer("web-1"), repository.owner):
         first = host.backup(path)
         again = host.backup(path, before=blind)
@@ -188,6 +187,32 @@ def test_unchanged_files(folder):
     lost = host.backup(path, before=blind, status=3)
     assert lost["snapshot_warning_count"] == 300, lost
     repository.expect(first, path, content)
+
+
+def test_forged_parent(folder):
+    """A stolen host puts a snapshot in another's name: that one reads its files all the same."""
+    support.need_root()
+    blind = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    repository = Repository(folder)
+    path = repository.data("data", os.urandom(50000))
+    os.chown(f"{path}/file", 65534, 65534)
+    os.chmod(f"{path}/file", 0o600)
+    support.wait_until_settled(path)
+    thief = repository.writer("web-1")
+    thief.name = repository.owner.name
+    forged = thief.backup(path)
+    restored = repository.owner.summary("restore", forged["id"], "--target", f"{folder}/alone")
+    assert restored["warning_count"] == 0, restored  # there is no other of this name
+    unread = repository.owner.backup(path, before=blind, status=3)
+    assert unread["snapshot_warning_count"] == 1, unread
+    repository.owner.backup(path, "--force")
+    again = repository.owner.backup(path, before=blind)
+    assert again["snapshot_warning_count"] == 0, again
+    forged = thief.backup(path)
+    again = repository.owner.backup(path, before=blind)  # builds on the one before
+    assert again["snapshot_warning_count"] == 0, again
+    told = repository.owner.agent("restore", forged["id"], "--target", f"{folder}/told", status=3)
+    assert "not signed" in told.err, told.err
 
 
 def test_parts(folder):

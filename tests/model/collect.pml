@@ -1,5 +1,5 @@
 /*
- * Collecting beside writers, as in common/repository/collect.c, lease.c and writer.c; in words:
+ * Collecting beside writers, as in common/repository/collect*.c, lease.c and writer.c; in words:
  * docs/format.md, "Collecting". SPIN looks at every order of steps, with crashes between any two.
  *
  * The store is shared state: each put, get and remove is one step. So is a list, or, with SLOW_LISTS,
@@ -33,6 +33,8 @@ byte marks;   /* marks with packs, by collector */
 byte named[8]; /* packs that an index object names */
 byte marked[3]; /* packs that a mark names */
 
+byte vouched = BIT(OLD); /* packs that vouchers of writers name; at worst nobody removes one */
+
 /* ---- what only the observer knows ---- */
 byte acknowledged = BIT(OLD_SNAPSHOT);
 byte in_flight; /* puts of snapshots of which nobody knows whether they will happen */
@@ -56,8 +58,24 @@ bool writer_may_crash = true, collector_may_crash = true; /* the first of each *
      ((marks & 4) -> marked[2] : 0))
 #define FIRST_OF(set) ((set) & -(set))
 
-/* All that this protocol is for. */
+/* Index objects that collectors put of packs that stay; their vouchers go before them. */
+#define COLLECTED (BIT(WRITERS + 1) | BIT(WRITERS + 3) | BIT(WRITERS + 5))
+
+/*
+ * All that this protocol is for; and what an index object promises, so that who verifies can tell
+ * a pack that was lost from one of which an index object came late. LOSS_ALONE leaves the latter out:
+ * a seeded mistake is to be found by what it loses.
+ */
+#ifdef LOSS_ALONE
+#define CHECK_PROMISES
+#else
+#define CHECK_PROMISES                                                                            \
+    assert((WHAT_NAME(indexes) & ~packs) == 0 || revocations != 0);                               \
+    assert((WHAT_NAME(indexes) & vouched & ~packs) == 0);                                         \
+    assert((WHAT_NAME(indexes & COLLECTED) & ~packs) == 0);
+#endif
 #define CHECK                                                                                     \
+    CHECK_PROMISES                                                                                \
     assert(packs != 0 || (snapshots & acknowledged) == 0);                                        \
     assert(packs != 0 || (snapshots & ~VOID_ONES) == 0);                                          \
     assert((removing & (removing - 1)) == 0)
@@ -88,6 +106,13 @@ bool writer_may_crash = true, collector_may_crash = true; /* the first of each *
 #else
 #define LIST(may_crash, folder, then) STEP(may_crash, list = folder; then)
 #endif
+/* Who sees that it was revoked gives up. */
+#define UNLESS_REVOKED(may_crash, lease)                                                          \
+    if                                                                                            \
+    :: (revocations & BIT(lease)) != 0 -> goto ending                                             \
+    :: (revocations & BIT(lease)) == 0                                                            \
+    :: may_crash && self == 0 -> goto dead                                                        \
+    fi
 #define W_LIST(folder, then) LIST(writer_may_crash, folder, then)
 #define C_LIST(folder, then) LIST(collector_may_crash, folder, then)
 
@@ -117,7 +142,7 @@ proctype writer(byte self)
     known = known & ~avoid;
 #else
     if
-    :: d_step { revocations == 0 -> known = known & ~avoid }
+    :: d_step { revocations == 0 -> known = known & ~avoid } /* the list is not needed then */
     :: revocations != 0 -> W_LIST(packs, known = known & list & ~avoid; list = 0;)
     fi;
 #endif
@@ -129,7 +154,12 @@ proctype writer(byte self)
     :: known == 0
     fi;
     W_STEP(packs = packs | BIT(self););
-    W_STEP(named[self] = BIT(self); indexes = indexes | BIT(self););
+    UNLESS_REVOKED(writer_may_crash, self);
+    W_STEP(named[self] = BIT(self); indexes = indexes | BIT(self); CHECK;);
+#ifndef WRITER_VOUCHES_UNSEEN
+    UNLESS_REVOKED(writer_may_crash, self);
+#endif
+    W_STEP(vouched = vouched | BIT(self); CHECK;);
 stored:
     if
     :: (revocations & BIT(self)) != 0 -> goto ending
@@ -297,7 +327,11 @@ proctype collector(byte self)
     :: doomed != 0 && needed && (known & ~doomed) == 0
     fi;
     C_STEP(packs = packs | BIT(LEASE(self)););
-    C_STEP(named[ANEW_INDEX(self)] = BIT(LEASE(self)); indexes = indexes | BIT(ANEW_INDEX(self)););
+    UNLESS_REVOKED(collector_may_crash, LEASE(self));
+    C_STEP(named[ANEW_INDEX(self)] = BIT(LEASE(self)); indexes = indexes | BIT(ANEW_INDEX(self));
+           CHECK;);
+    UNLESS_REVOKED(collector_may_crash, LEASE(self));
+    C_STEP(vouched = vouched | BIT(LEASE(self)); CHECK;);
 chosen:
     learn();
 #ifdef COLLECTOR_LISTS_LEASES_FIRST

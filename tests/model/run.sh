@@ -60,13 +60,14 @@ verify the-collector-ends holds "${two_writers[@]}" -DNO_CRASH -DPATIENT
 for mistake in WRITER_LISTS_MARKS_FIRST WRITER_READS_INDEXES_FIRST WRITER_SKIPS_LAST_CHECK \
     WRITER_FORGETS_UNKNOWN_PUT COLLECTOR_TRUSTS_CRASHES COLLECTOR_PUTS_NO_MARK \
     COLLECTOR_LISTS_LEASES_FIRST COLLECTOR_DOES_NOT_LIST_AGAIN NO_SETTLEMENT SETTLES_LEASES_ONLY; do
-    verify "$mistake" found "${one_each[@]}" "-D$mistake"
+    verify "$mistake" found "${one_each[@]}" -DLOSS_ALONE "-D$mistake"
 done
-verify WRITER_TRUSTS_INDEXES found "${two_writers[@]}" "${twice[@]}" -DWRITER_TRUSTS_INDEXES
-verify COLLECTOR_TRUSTS_INDEXES found "${two_collectors[@]}" "${twice[@]}" -DCOLLECTOR_TRUSTS_INDEXES
+verify WRITER_VOUCHES_UNSEEN found "${one_each[@]}" -DWRITER_VOUCHES_UNSEEN # nothing is lost by it
+verify WRITER_TRUSTS_INDEXES found "${two_writers[@]}" "${twice[@]}" -DLOSS_ALONE -DWRITER_TRUSTS_INDEXES
+verify COLLECTOR_TRUSTS_INDEXES found "${two_collectors[@]}" "${twice[@]}" -DLOSS_ALONE -DCOLLECTOR_TRUSTS_INDEXES
 for mistake in COLLECTOR_REMOVES_PACKS_FIRST NO_LOCKOUT; do
-    verify "$mistake" found "${two_collectors[@]}" "-D$mistake"
+    verify "$mistake" found "${two_collectors[@]}" -DLOSS_ALONE "-D$mistake"
 done
-verify COLLECTOR_IGNORES_ITS_REVOCATION found -DWRITERS=1 -DCOLLECTORS=3 -DNO_CRASH \
+verify COLLECTOR_IGNORES_ITS_REVOCATION found -DWRITERS=1 -DCOLLECTORS=3 -DNO_CRASH -DLOSS_ALONE \
     -DCOLLECTOR_IGNORES_ITS_REVOCATION
 exit "$failed"

@@ -6,8 +6,30 @@
 #include <sys/stat.h>
 
 #include "common/base/hex.h"
+#include "common/keyring/manage.h"
 #include "common/repository/index_writer.h"
 #include "common/repository/internal.h"
+
+fx_repository_key *
+fx_write_only_key(const char *key_path)
+{
+    fx_err err = {0};
+    fx_keyring *exported = NULL;
+    fx_repository_key *key = NULL;
+    FX_AUTO(fx_keyring) keyring = NULL;
+    FX_AUTO(fx_opener) opener = fx_opener_new();
+    fx_name label = fx_name_of("web-1");
+    if (fx_keyring_load(key_path, &keyring, &err) != FX_OK ||
+        fx_keyring_export(keyring, opener, &keyring->scopes[0], &label, &exported, &err) != FX_OK) {
+        return NULL;
+    }
+    if (fx_repository_key_of(exported, opener, &key, &err) != FX_OK) {
+        fx_keyring_free(exported);
+        return NULL;
+    }
+    key->own = exported;
+    return key;
+}
 
 static void
 id_of(const fx_repository_key *key, fx_bytes content, fx_chunk_id *out_id)

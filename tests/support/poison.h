@@ -1,7 +1,13 @@
-/* What a stolen host that can only write may do to others: packs that do not hold what they say. */
+/* What a stolen host that can only write has, and may do to others: packs that do not hold what
+ * they say. */
 #pragma once
 
+#include "common/repository/key.h"
 #include "common/repository/repository.h"
+
+/* What such a host has of the first scope of a key file, which lies open. NULL: it cannot be read
+ */
+fx_repository_key *fx_write_only_key(const char *key_path);
 
 /*
  * Puts a pack whose directory has the id of `content`, but which holds other bytes, and an index

@@ -105,6 +105,8 @@ settle(file_job *file, const fx_read_result *result, fx_node *content)
     if (result->outcome == FX_READ_UNREADABLE || result->outcome == FX_READ_GONE) {
         if (result->outcome == FX_READ_UNREADABLE) {
             fx_walk_warn_err(work, folder, name, &result->reason);
+        } else {
+            fx_walk_warn_gone(work, folder, name);
         }
         fx_node_deinit(node);
         *node = (fx_node){0};
@@ -152,7 +154,18 @@ read_whole(void *ctx)
     fx_folder_leave(folder, true);
 }
 
-/* The parts' extents in order, holes that meet at a border made one. */
+static off_t
+part_end(const file_job *file, size_t index)
+{
+    off_t size = file->reading.before.st_size;
+    off_t from = (off_t)PART_BYTES * (off_t)index;
+    return size - from < PART_BYTES ? size : from + PART_BYTES;
+}
+
+/*
+ * The parts' extents in order, holes that meet at a border made one. Where the file ended early for
+ * one part and not for those behind it, it ends there: their content would lie at the wrong place.
+ */
 static void
 join_parts(file_job *file, fx_node *out_content)
 {
@@ -174,6 +187,9 @@ join_parts(file_job *file, fx_node *out_content)
             }
         }
         size_bytes += one->size_bytes;
+        if (size_bytes < (uint64_t)part_end(file, index)) {
+            break;
+        }
     }
     *out_content = (fx_node){.extents = joined, .extent_count = used, .size_bytes = size_bytes};
 }
@@ -209,8 +225,7 @@ read_one_part(void *ctx)
     part *one = ctx;
     file_job *file = one->file;
     off_t from = (off_t)PART_BYTES * (one - file->parts);
-    off_t size = file->reading.before.st_size;
-    off_t to = size - from < PART_BYTES ? size : from + PART_BYTES;
+    off_t to = part_end(file, (size_t)(one - file->parts));
     if (!atomic_load(&file->folder->work->is_failing)) {
         read_range(file, one, from, to);
     }

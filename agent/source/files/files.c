@@ -168,19 +168,19 @@ write_note(const choice *chosen, const noting *notes, fx_snapshot *snapshot)
     }
 }
 
-/* false: there is none to use, which costs time only. */
+/* false: there is none to use, which costs time only; with `notes` that is a warning. */
 static bool
 find_parent(
     fx_repository *repository,
     const fx_snapshot *snapshot,
     noting *notes,
     fx_snapshot *out_parent,
-    fx_chunk_id *out_root)
+    fx_root *out_root)
 {
     fx_err reason = {0};
     fx_code code = fx_repository_find_parent(
         repository, snapshot->source, snapshot->host.text, out_parent, out_root, &reason);
-    if (code != FX_OK && code != FX_ERR_NOT_FOUND) {
+    if (code != FX_OK && code != FX_ERR_NOT_FOUND && notes != NULL) {
         note_warning(notes, "the last snapshot", reason.message);
     }
     return code == FX_OK;
@@ -207,9 +207,11 @@ save_chosen(
     }
     fx_writer_keep_lists(writer);
     fx_snapshot parent;
-    fx_chunk_id parent_root;
-    bool has_parent =
-        !options->read_all && find_parent(repository, snapshot, notes, &parent, &parent_root);
+    fx_root parent_root;
+    /* Where all is read, the last one only tells how much that may be. */
+    noting *told = options->read_all ? NULL : notes;
+    bool has_last = find_parent(repository, snapshot, told, &parent, &parent_root);
+    bool has_parent = has_last && !options->read_all;
     fx_walk_request request = {
         .writer = writer,
         .events = &events,
@@ -220,6 +222,8 @@ save_chosen(
         .repository = repository,
         .parent_root = has_parent ? &parent_root : NULL,
         .parent_began = has_parent ? parent.began : (fx_wall){0},
+        .expected_count = has_last ? parent.file_count : 0,
+        .expected_bytes = has_last ? parent.size_bytes : 0,
     };
     fx_walk_result result;
     if (fx_walk(&request, &result, err) != FX_OK) {

@@ -18,6 +18,24 @@ open_file(int folder_fd, const char *name)
     return fd;
 }
 
+/* What is no file any more: a link is not followed, a socket does not open, nothing is waited for.
+ */
+static bool
+is_of_another_kind(int sys_errno)
+{
+    return sys_errno == ELOOP || sys_errno == ENXIO || sys_errno == ENODEV;
+}
+
+static fx_read_result
+replaced(void)
+{
+    fx_read_result result = {.outcome = FX_READ_UNREADABLE};
+    fx_ignore(
+        fx_fail(&result.reason, FX_ERR_CONFLICT, "could not read: it was replaced meanwhile"),
+        "it is the outcome");
+    return result;
+}
+
 static bool
 is_unchanged(const struct stat *before, const struct stat *after)
 {
@@ -31,6 +49,9 @@ fx_read_open(int folder_fd, const char *name, const struct stat *seen, fx_readin
 {
     fx_read_result result = {.outcome = FX_READ_DONE};
     int fd = open_file(folder_fd, name);
+    if (fd < 0 && is_of_another_kind(errno)) {
+        return replaced();
+    }
     if (fd < 0) {
         result.outcome = errno == ENOENT ? FX_READ_GONE : FX_READ_UNREADABLE;
         fx_ignore(fx_fail_errno(&result.reason, errno, "could not open"), "it is the outcome");
@@ -39,12 +60,8 @@ fx_read_open(int folder_fd, const char *name, const struct stat *seen, fx_readin
     struct stat before;
     if (fstat(fd, &before) != 0 || before.st_ino != seen->st_ino || before.st_dev != seen->st_dev ||
         !S_ISREG(before.st_mode)) {
-        result.outcome = FX_READ_UNREADABLE;
-        fx_ignore(
-            fx_fail(&result.reason, FX_ERR_CONFLICT, "could not read: it was replaced meanwhile"),
-            "it is the outcome");
         (void)close(fd);
-        return result;
+        return replaced();
     }
     *out_reading = (fx_reading){.fd = fd, .seen = *seen, .before = before};
     return result;

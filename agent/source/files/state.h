@@ -48,6 +48,9 @@ typedef struct fx_folder {
 void fx_walk_warn(fx_walk_state *work, const fx_folder *folder, const char *name, const char *why);
 void
 fx_walk_warn_err(fx_walk_state *work, const fx_folder *folder, const char *name, const fx_err *why);
+/* It was in the list and is not there any more: it may have another name now, that was not listed.
+ */
+void fx_walk_warn_gone(fx_walk_state *work, const fx_folder *folder, const char *name);
 void fx_walk_fail(fx_walk_state *work, const fx_err *err);
 /* Counts what was read or, with `is_reused`, known from before. */
 void fx_walk_count(fx_walk_state *work, uint64_t size_bytes, bool is_reused);

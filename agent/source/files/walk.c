@@ -49,6 +49,13 @@ fx_walk_warn_err(fx_walk_state *work, const fx_folder *folder, const char *name,
 }
 
 void
+fx_walk_warn_gone(fx_walk_state *work, const fx_folder *folder, const char *name)
+{
+    fx_walk_warn(
+        work, folder, name, "could not save it: it was deleted or renamed while it was looked at");
+}
+
+void
 fx_walk_fail(fx_walk_state *work, const fx_err *err)
 {
     (void)pthread_mutex_lock(&work->lock);
@@ -75,7 +82,7 @@ fx_walk_count_file(fx_walk_state *work, uint64_t size_bytes)
     (void)pthread_mutex_lock(&work->lock);
     work->result.size_bytes += size_bytes;
     work->result.file_count++;
-    work->progress.file_count++;
+    work->progress.count++;
     fx_events_progress(work->request->events, &work->progress);
     (void)pthread_mutex_unlock(&work->lock);
 }
@@ -156,7 +163,7 @@ read_old(fx_folder *folder, const fx_chunk_id *id)
 {
     fx_walk_state *work = folder->work;
     fx_err reason = {0};
-    if (fx_tree_read(work->request->repository, id, &folder->old, &reason) != FX_OK) {
+    if (fx_tree_read(&work->request->parent_root->chunks, id, &folder->old, &reason) != FX_OK) {
         char text[FX_ERR_MESSAGE_MAX_BYTES + 64];
         (void)snprintf(
             text, sizeof text, "the last snapshot's list cannot be read: %s", reason.message);
@@ -205,6 +212,30 @@ save_file(fx_folder *folder, size_t place, const struct stat *info, bool is_reus
     }
 }
 
+/* The folder that was looked at, or -1 after a warning: what has its name now may be another one.
+ */
+static int
+open_seen(fx_folder *around, const char *name, const struct stat *info)
+{
+    struct stat opened;
+    int fd = openat(around->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT) {
+        fx_walk_warn_gone(around->work, around, name);
+    } else if (fd < 0 && errno != ENOTDIR && errno != ELOOP) {
+        warn_errno(around, name, "could not open the folder");
+    } else if (
+        fd < 0 || fstat(fd, &opened) != 0 || opened.st_ino != info->st_ino ||
+        opened.st_dev != info->st_dev) {
+        fx_walk_warn(
+            around->work, around, name, "could not save the folder: it was replaced meanwhile");
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return -1;
+    }
+    return fd;
+}
+
 static void
 enter_folder(walk *work, size_t place, const struct stat *info)
 {
@@ -218,10 +249,7 @@ enter_folder(walk *work, size_t place, const struct stat *info)
     if (work->depth == DEPTH_MAX || path_bytes >= PATH_MAX_BYTES) {
         fx_walk_warn(work->state, around, name, "could not save the folder: it lies too deep");
     } else {
-        fd = openat(around->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0 && errno != ENOENT) {
-            warn_errno(around, name, "could not open the folder");
-        }
+        fd = open_seen(around, name, info);
     }
     if (fd < 0) {
         fx_node_deinit(&self);
@@ -264,6 +292,9 @@ describe(fx_folder *folder, size_t place, const struct stat *info)
         fx_walk_warn_err(folder->work, folder, name, &reason);
     }
     if (node->kind == FX_NODE_SYMLINK && node->link_target == NULL) {
+        if (reason.sys_errno == ENOENT) {
+            fx_walk_warn_gone(folder->work, folder, name);
+        }
         fx_node_deinit(node);
         *node = (fx_node){0};
         return false;
@@ -279,6 +310,8 @@ save_entry(walk *work, fx_folder *folder, size_t place)
     if (fstatat(folder->fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno != ENOENT) {
             warn_errno(folder, name, "could not look at it");
+        } else {
+            fx_walk_warn_gone(work->state, folder, name);
         }
         return;
     }
@@ -311,12 +344,20 @@ open_root(walk *work, fx_err *err)
         }
         return code;
     }
+    work->state->progress = (fx_progress){
+        .step = "saving",
+        .what = "files",
+        .total_count = request->expected_count,
+        .total_bytes = request->expected_bytes,
+        .total_is_estimate = true,
+    };
+    fx_events_progress(request->events, &work->state->progress);
     fx_folder *root = fx_folder_new(work->state, NULL, 0, fd);
     root->device = info.st_dev;
     root->path = strdup("");
     FX_ASSERT(root->path != NULL);
     if (request->parent_root != NULL) {
-        read_old(root, request->parent_root);
+        read_old(root, &request->parent_root->id);
     }
     fx_folder_list(root);
     work->stack[work->depth++] = root;

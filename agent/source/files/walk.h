@@ -12,8 +12,10 @@ typedef struct fx_walk_request {
     const char *const *skip;
     size_t skip_count;
     fx_repository *repository;
-    const fx_chunk_id *parent_root; /* of the snapshot whose unchanged files are reused, or NULL */
+    const fx_root *parent_root; /* of the snapshot whose unchanged files are reused, or NULL */
     fx_wall parent_began;
+    uint64_t expected_count; /* of files; this and the next for progress; 0: not known */
+    uint64_t expected_bytes;
 } fx_walk_request;
 
 typedef struct fx_walk_result {

@@ -28,6 +28,8 @@ typedef struct taking {
     fx_file_sums *sums;
     fx_buf manifest;
     fx_base_backup *backup;
+    uint64_t open_bytes;     /* of the open entry, so far */
+    uint64_t expected_bytes; /* as the server estimates; without WAL */
     const fx_events *events;
     fx_backup_stream stream;
     char path[PATH_BYTES]; /* of the open entry, below the data directory */
@@ -42,6 +44,19 @@ static fx_mono
 after_ms(int64_t length_ms)
 {
     return fx_mono_after(fx_clock_mono(), FX_DUR_MS(length_ms));
+}
+
+static void
+tell(const taking *at)
+{
+    const fx_progress progress = {
+        .step = "saving",
+        .what = "files",
+        .count = at->backup->file_count,
+        .done_bytes = at->backup->size_bytes + at->open_bytes,
+        .total_bytes = at->expected_bytes,
+        .total_is_estimate = true};
+    fx_events_progress(at->events, &progress);
 }
 
 /* ---- entries ------------------------------------------------------------------------------------
@@ -130,6 +145,8 @@ add_data(void *ctx, fx_bytes bytes, fx_err *err)
 {
     taking *at = ctx;
     at->crc = fx_crc32c(at->crc, bytes);
+    at->open_bytes += bytes.size_bytes;
+    tell(at);
     return fx_content_add(at->content, bytes, err);
 }
 
@@ -145,9 +162,8 @@ end_entry(void *ctx, fx_err *err)
         FX_ASSERT(at->node.size_bytes == announced_bytes);
         at->backup->file_count++;
         at->backup->size_bytes += at->node.size_bytes;
-        const fx_progress progress = {
-            .file_count = at->backup->file_count, .done_bytes = at->backup->size_bytes};
-        fx_events_progress(at->events, &progress);
+        at->open_bytes = 0;
+        tell(at);
         if (fx_file_sums_add(at->sums, at->path, at->node.size_bytes, at->crc, err) != FX_OK) {
             return err->code;
         }
@@ -226,6 +242,19 @@ read_position(fx_pg_result *rows, fx_lsn *out_lsn, uint32_t *out_timeline, fx_er
     return fx_pg_lsn_parse(lsn, out_lsn, err);
 }
 
+/* Of all tablespaces together, as PROGRESS has the server add them up beforehand. */
+static uint64_t
+read_sizes(fx_pg_result *tablespaces)
+{
+    uint64_t size_bytes = 0;
+    for (size_t row = 0; row < fx_pg_row_count(tablespaces); row++) {
+        const char *size_kib =
+            fx_pg_column_count(tablespaces) > 2 ? fx_pg_value(tablespaces, row, 2) : NULL;
+        size_bytes += size_kib == NULL ? 0 : strtoull(size_kib, NULL, 10) * 1024;
+    }
+    return size_bytes;
+}
+
 /*
  * Without it a server recycles WAL of the backup's own time at its next checkpoint, and then cannot
  * finish the backup. It goes away with the connection.
@@ -254,8 +283,8 @@ send_command(fx_pg *conn, const char *label, fx_err *err)
         fx_pg_quote_literal(conn, label, &sql, err) != FX_OK ||
         fx_buf_append_text(
             &sql,
-            ", CHECKPOINT 'fast', WAL true, WAIT false, TABLESPACE_MAP true, MANIFEST 'yes', "
-            "MANIFEST_CHECKSUMS 'CRC32C')",
+            ", CHECKPOINT 'fast', PROGRESS true, WAL true, WAIT false, TABLESPACE_MAP true, "
+            "MANIFEST 'yes', MANIFEST_CHECKSUMS 'CRC32C')",
             err) != FX_OK) {
         return err->code;
     }
@@ -310,8 +339,12 @@ converse(fx_pg *conn, const fx_base_backup_options *options, taking *at, fx_err 
         expect(conn, FX_PG_NEXT_ROWS, CHECKPOINT_MAX_MS, &start, err) != FX_OK ||
         read_position(start, &backup->start, &backup->start_timeline, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, IDLE_MAX_MS, &tablespaces, err) != FX_OK ||
-        expect(conn, FX_PG_NEXT_COPY_OUT, IDLE_MAX_MS, NULL, err) != FX_OK ||
-        read_stream(conn, options, at, err) != FX_OK ||
+        expect(conn, FX_PG_NEXT_COPY_OUT, IDLE_MAX_MS, NULL, err) != FX_OK) {
+        return err->code;
+    }
+    at->expected_bytes = read_sizes(tablespaces);
+    tell(at);
+    if (read_stream(conn, options, at, err) != FX_OK ||
         expect(conn, FX_PG_NEXT_ROWS, IDLE_MAX_MS, &stop, err) != FX_OK ||
         read_position(stop, &backup->stop, &backup->stop_timeline, err) != FX_OK ||
         fx_backup_stream_finish(&at->stream, err) != FX_OK) {

@@ -53,5 +53,6 @@ const fx_source_driver fx_source_driver_postgres = {
     .kind = "postgres",
     .abilities = FX_SOURCE_SETTLES | FX_SOURCE_REPLAYS,
     .backup = backup_postgres,
+    .check = fx_postgres_check,
     .settle = fx_postgres_settle,
 };

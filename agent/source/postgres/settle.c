@@ -11,6 +11,7 @@
 
 #include "agent/source/postgres/base_backup.h"
 #include "agent/source/postgres/format/settings.h"
+#include "agent/source/postgres/wal_gaps.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 
@@ -323,7 +324,6 @@ fx_postgres_settle(
     FX_BUF_AUTO map = {0};
     fx_buf_init(&map, MAP_MAX_BYTES);
     if (fx_base_backup_read_note(snapshot, &backup, err) != FX_OK ||
-        check_time(&backup, options->target_time, err) != FX_OK ||
         warn_of_gap(repository, &backup, events, err) != FX_OK) {
         return err->code;
     }
@@ -343,4 +343,22 @@ fx_postgres_settle(
         return err->code;
     }
     return give_to_owner(options, err);
+}
+
+fx_code
+fx_postgres_check(
+    fx_repository *repository,
+    const fx_snapshot *snapshot,
+    const fx_check_options *options,
+    const fx_events *events,
+    fx_err *err)
+{
+    fx_base_backup backup = {0};
+    if (fx_base_backup_read_note(snapshot, &backup, err) != FX_OK ||
+        check_time(&backup, options->target_time, err) != FX_OK) {
+        return err->code;
+    }
+    const fx_gap_question question = {
+        .backup = &backup, .target = options->target_time, .is_ignored = options->ignores_gaps};
+    return fx_gaps_check_target(repository, &question, events, err);
 }

@@ -11,3 +11,12 @@ FX_MUST_USE fx_code fx_postgres_settle(
     const fx_settle_options *options,
     const fx_events *events,
     fx_err *err);
+
+/* Member `check`. errors: INVALID (the time is not reachable), NOT_FOUND (WAL on the way to it is
+ * missing), and the store's */
+FX_MUST_USE fx_code fx_postgres_check(
+    fx_repository *repository,
+    const fx_snapshot *snapshot,
+    const fx_check_options *options,
+    const fx_events *events,
+    fx_err *err);

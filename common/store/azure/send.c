@@ -1,6 +1,7 @@
 /* One question to the blob service, signed for each attempt, and what its refusals mean. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/crypto/digest.h"
 #include "common/http/http.h"
@@ -10,24 +11,10 @@ static const char version[] = "2021-08-06"; /* of the protocol: whole blobs of u
 
 enum { DIGEST_TEXT_BYTES = 32 };
 
-void
-fx_azure_add_query(fx_azure_ask *ask, const char *name, const char *value)
-{
-    FX_ASSERT(ask->query_count < FX_AZURE_PAIR_MAX);
-    ask->query[ask->query_count++] = (fx_azure_pair){.name = name, .value = value};
-}
-
-void
-fx_azure_add_header(fx_azure_ask *ask, const char *name, const char *value)
-{
-    FX_ASSERT(ask->header_count < FX_AZURE_PAIR_MAX);
-    ask->headers[ask->header_count++] = (fx_azure_pair){.name = name, .value = value};
-}
-
 typedef struct sending {
     const fx_azure *azure;
-    const fx_azure_ask *ask;
-    char path[FX_STORE_KEY_MAX_BYTES + FX_AZURE_PREFIX_MAX_BYTES + 128];
+    const fx_objects_ask *ask;
+    char path[FX_OBJECTS_PATH_BYTES];
     char md5_text[DIGEST_TEXT_BYTES]; /* base64; "": none */
 } sending;
 
@@ -48,7 +35,7 @@ prepare_md5(sending *to, fx_err *err)
 }
 
 static fx_code
-append_query(const fx_azure_ask *ask, const fx_secret *sas_token, fx_buf *out, fx_err *err)
+append_query(const fx_objects_ask *ask, const fx_secret *sas_token, fx_buf *out, fx_err *err)
 {
     fx_code code = FX_OK;
     for (size_t i = 0; code == FX_OK && i < ask->query_count; i++) {
@@ -67,8 +54,8 @@ append_query(const fx_azure_ask *ask, const fx_secret *sas_token, fx_buf *out, f
 static void
 add(fx_azure_to_sign *what, const char *name, const char *value)
 {
-    FX_ASSERT(what->header_count < FX_AZURE_PAIR_MAX);
-    what->headers[what->header_count++] = (fx_azure_pair){.name = name, .value = value};
+    FX_ASSERT(what->header_count < FX_REMOTE_PAIR_MAX);
+    what->headers[what->header_count++] = (fx_remote_pair){.name = name, .value = value};
 }
 
 static fx_code
@@ -93,7 +80,7 @@ static fx_code
 build(void *ctx, fx_wall now, fx_remote_request *to, fx_err *err)
 {
     const sending *from = ctx;
-    const fx_azure_ask *ask = from->ask;
+    const fx_objects_ask *ask = from->ask;
     char time[FX_AZURE_TIME_BYTES];
     fx_azure_time_format(now, time);
     fx_azure_to_sign what = {
@@ -133,37 +120,24 @@ build(void *ctx, fx_wall now, fx_remote_request *to, fx_err *err)
     return FX_OK;
 }
 
-fx_code
-fx_azure_send(
-    fx_azure *azure,
-    const fx_azure_ask *ask,
+static fx_code
+send(
+    fx_objects *objects,
+    const fx_objects_ask *ask,
     fx_mono deadline,
     fx_buf *body,
     fx_remote_answer *out_answer,
     fx_err *err)
 {
-    sending sent = {.azure = azure, .ask = ask};
-    const fx_azure_address *address = &azure->address;
-    const char *key = ask->key == NULL ? "" : ask->key;
-    if (fx_store_check_deadline(deadline, key, err) != FX_OK || prepare_md5(&sent, err) != FX_OK) {
+    sending sent = {.azure = (const fx_azure *)objects, .ask = ask};
+    if (prepare_md5(&sent, err) != FX_OK) {
         return err->code;
     }
-    (void)snprintf(
-        sent.path,
-        sizeof sent.path,
-        "%s%s%s%s",
-        address->base_path,
-        ask->key == NULL ? "" : "/",
-        ask->key == NULL ? "" : address->prefix,
-        key);
-    const fx_remote_call call = {
-        .build = build,
-        .ctx = &sent,
-        .body = body,
-        .is_change = ask->is_change,
-        .what = ask->what,
-        .key = ask->key == NULL ? address->container : ask->key};
-    return fx_remote_ask(azure->remote, &call, deadline, out_answer, err);
+    fx_objects_write_path(objects, ask, sent.path);
+    fx_remote_call call = fx_objects_call(objects, ask, body);
+    call.build = build;
+    call.ctx = &sent;
+    return fx_remote_ask(objects->remote, &call, deadline, out_answer, err);
 }
 
 /* source: learn.microsoft.com/rest/api/storageservices/blob-service-error-codes */
@@ -204,14 +178,32 @@ static const fx_remote_meaning meanings[] = {
     {"", 507, FX_ERR_NO_SPACE, "the store is full"},
 };
 
-fx_code
-fx_azure_judge(
-    const fx_azure *azure, const fx_azure_ask *ask, const fx_remote_answer *answer, fx_err *err)
+/* "Mon, 23 Nov 2026 10:11:12 GMT". source: RFC 9110 section 5.6.7 */
+static fx_wall
+read_date(const char *text)
 {
-    const fx_remote_judgement judgement = {
-        .meanings = meanings,
-        .count = sizeof meanings / sizeof meanings[0],
-        .what = ask->what,
-        .key = ask->key == NULL ? azure->address.container : ask->key};
-    return fx_remote_judge(&judgement, answer, err);
+    struct tm parts = {0};
+    fx_wall when = {0};
+    const char *rest = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    return rest == NULL || *rest != '\0' || !fx_wall_of_seconds((int64_t)timegm(&parts), &when)
+               ? (fx_wall){0}
+               : when;
 }
+
+const fx_objects_service fx_azure_service = {
+    .send = send,
+    .meanings = meanings,
+    .meaning_count = sizeof meanings / sizeof meanings[0],
+    .range_header = "x-ms-range",
+    .list =
+        {.fixed = {{"restype", "container"}, {"comp", "list"}},
+         .fixed_count = 2,
+         .count_parameter = "maxresults",
+         .token_parameter = "marker",
+         .item = "EnumerationResults/Blobs/Blob",
+         .key = "EnumerationResults/Blobs/Blob/Name",
+         .size = "EnumerationResults/Blobs/Blob/Properties/Content-Length",
+         .time = "EnumerationResults/Blobs/Blob/Properties/Last-Modified",
+         .token = "EnumerationResults/NextMarker"},
+    .read_time = read_date,
+};

@@ -46,7 +46,7 @@ value_of(const fx_azure_to_sign *what, const char *name)
 static int
 by_name(const void *left, const void *right)
 {
-    return strcmp(((const fx_azure_pair *)left)->name, ((const fx_azure_pair *)right)->name);
+    return strcmp(((const fx_remote_pair *)left)->name, ((const fx_remote_pair *)right)->name);
 }
 
 static fx_code
@@ -78,7 +78,7 @@ append_standard(const fx_azure_to_sign *what, fx_buf *out, fx_err *err)
 fx_code
 fx_azure_text_to_sign(const fx_azure_to_sign *what, fx_buf *out, fx_err *err)
 {
-    fx_azure_pair pairs[FX_AZURE_PAIR_MAX];
+    fx_remote_pair pairs[FX_REMOTE_PAIR_MAX];
     fx_code code = append_standard(what, out, err);
     memcpy(pairs, what->headers, sizeof pairs);
     qsort(pairs, what->header_count, sizeof pairs[0], by_name);

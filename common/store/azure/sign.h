@@ -7,21 +7,17 @@
 #include "common/base/buf.h"
 #include "common/base/secret.h"
 #include "common/base/time.h"
+#include "common/store/remote/pair.h"
 
-enum { FX_AZURE_PAIR_MAX = 12, FX_AZURE_TIME_BYTES = 32 };
-
-typedef struct fx_azure_pair {
-    const char *name; /* lower case */
-    const char *value;
-} fx_azure_pair;
+enum { FX_AZURE_TIME_BYTES = 32 };
 
 typedef struct fx_azure_to_sign {
     const char *method;
     const char *account;
-    const char *path;                       /* as sent */
-    fx_azure_pair query[FX_AZURE_PAIR_MAX]; /* not encoded */
+    const char *path;                         /* as sent */
+    fx_remote_pair query[FX_REMOTE_PAIR_MAX]; /* not encoded */
     size_t query_count;
-    fx_azure_pair headers[FX_AZURE_PAIR_MAX];
+    fx_remote_pair headers[FX_REMOTE_PAIR_MAX];
     size_t header_count;
     size_t content_bytes;
 } fx_azure_to_sign;

@@ -12,7 +12,7 @@ enum { BLOCK_COUNT_MAX = 160, ID_BYTES = 64, LIST_MAX_BYTES = BLOCK_COUNT_MAX * 
  * do not mix. All ids of a blob must be of one length.
  */
 static fx_code
-make_id(const fx_azure_put *put, size_t index, char out_id[ID_BYTES], fx_err *err)
+make_id(const fx_objects_put *put, size_t index, char out_id[ID_BYTES], fx_err *err)
 {
     char text[FX_REMOTE_NONCE_BYTES + 8];
     FX_BUF_AUTO id;
@@ -25,36 +25,33 @@ make_id(const fx_azure_put *put, size_t index, char out_id[ID_BYTES], fx_err *er
     return FX_OK;
 }
 
+typedef struct upload {
+    fx_azure *azure;
+    const fx_objects_put *put;
+} upload;
+
 static fx_code
-send_block(
-    fx_azure *azure,
-    const fx_azure_put *put,
-    size_t index,
-    fx_bytes block,
-    fx_mono deadline,
-    fx_err *err)
+send_block(void *ctx, size_t index, fx_bytes block, fx_mono deadline, fx_err *err)
 {
+    const upload *u = ctx;
     char id[ID_BYTES];
     fx_remote_answer answer;
-    if (make_id(put, index, id, err) != FX_OK) {
+    if (make_id(u->put, index, id, err) != FX_OK) {
         return err->code;
     }
-    fx_azure_ask ask = {
+    fx_objects_ask ask = {
         .method = "PUT",
-        .key = put->key,
+        .key = u->put->key,
         .body = block,
         .is_change = true,
         .what = "store a block of"};
-    fx_azure_add_query(&ask, "comp", "block");
-    fx_azure_add_query(&ask, "blockid", id);
-    if (fx_azure_send(azure, &ask, deadline, NULL, &answer, err) != FX_OK) {
-        return err->code;
-    }
-    return fx_azure_judge(azure, &ask, &answer, err);
+    fx_objects_add_query(&ask, "comp", "block");
+    fx_objects_add_query(&ask, "blockid", id);
+    return fx_objects_request(&u->azure->objects, &ask, deadline, NULL, &answer, err);
 }
 
 static fx_code
-append_list(const fx_azure_put *put, size_t count, fx_buf *out, fx_err *err)
+append_list(const fx_objects_put *put, size_t count, fx_buf *out, fx_err *err)
 {
     fx_code code = fx_buf_append_text(out, "<BlockList>", err);
     for (size_t i = 0; code == FX_OK && i < count; i++) {
@@ -68,33 +65,26 @@ append_list(const fx_azure_put *put, size_t count, fx_buf *out, fx_err *err)
 }
 
 fx_code
-fx_azure_upload(fx_azure *azure, const fx_azure_put *put, fx_mono deadline, fx_err *err)
+fx_azure_upload(fx_azure *azure, const fx_objects_put *put, fx_mono deadline, fx_err *err)
 {
     size_t block_bytes = azure->address.block_bytes;
     size_t count = (put->body.size_bytes + block_bytes - 1) / block_bytes;
-    const unsigned char *data = put->body.data;
+    upload u = {.azure = azure, .put = put};
     FX_ASSERT(count > 0 && count <= BLOCK_COUNT_MAX);
-    for (size_t i = 0; i < count; i++) {
-        size_t left_bytes = put->body.size_bytes - i * block_bytes;
-        fx_bytes block = {
-            data + i * block_bytes, left_bytes < block_bytes ? left_bytes : block_bytes};
-        if (send_block(azure, put, i, block, deadline, err) != FX_OK) {
-            /* Blocks alone are no blob: whatever happened to them, nothing is there. */
-            err->outcome = err->outcome == FX_CLASS_UNKNOWN ? FX_CLASS_TRANSIENT : err->outcome;
-            return err->code;
-        }
+    if (fx_objects_send_parts(put->body, block_bytes, send_block, &u, deadline, err) != FX_OK) {
+        return err->code;
     }
     FX_BUF_AUTO list;
     fx_buf_init(&list, LIST_MAX_BYTES);
     if (append_list(put, count, &list, err) != FX_OK) {
         return err->code;
     }
-    fx_azure_ask ask = {
+    fx_objects_ask ask = {
         .method = "PUT",
         .key = put->key,
         .body = fx_buf_bytes(&list),
         .is_change = true,
         .what = "store"};
-    fx_azure_add_query(&ask, "comp", "blocklist");
+    fx_objects_add_query(&ask, "comp", "blocklist");
     return fx_azure_create(azure, put, &ask, deadline, err);
 }

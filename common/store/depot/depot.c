@@ -19,6 +19,7 @@ enum { HOST_MAX_BYTES = 255, UPLOAD_TRIES = 4, TICKETS_MAX_BYTES = 16 * 1024 * 1
 typedef struct depot_store {
     fx_depot_lines *lines;
     fx_name repository;
+    char peer[HOST_MAX_BYTES + 1]; /* the depot's name in its certificate */
 } depot_store;
 
 /* ---- opening
@@ -108,6 +109,7 @@ depot_open(void *state, const char *rest, fx_err *err)
         .certificate_file = paths[1],
         .key_file = paths[2]};
     store->repository = to.repository;
+    memcpy(store->peer, to.peer, sizeof store->peer);
     return fx_depot_lines_open(&options, &store->lines, err);
 }
 
@@ -176,25 +178,56 @@ bad_reply(const char *key, fx_err *err)
         err, FX_ERR_DAMAGED, "could not use the depot's reply about \"%.100s\": wrong kind", key);
 }
 
-/* Whether `body` is what lies there: an answer that says so may have been lost. */
+/* Has the depot read an object. */
 static fx_code
-compare(depot_store *store, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
+scrub(
+    depot_store *store, const char *key, fx_mono deadline, fx_depot_reply **out_reply, fx_err *err)
 {
     question q;
     bool doubt = false;
-    unsigned char digest[FX_SHA256_BYTES];
     init_question(store, &q, FORTRESS__DEPOT__REQUEST__BODY_SCRUB);
     fortress__depot__scrub__init(&q.body.scrub);
     q.body.scrub.key = text_of(key);
     fx_depot_call call = {.request = &q.request, .deadline = deadline, .may_repeat = true};
     FX_AUTO(fx_depot_reply) reply = NULL;
     if (fx_depot_ask(store->lines, &call, &doubt, &reply, err) != FX_OK) {
-        err->outcome = FX_CLASS_UNKNOWN;
-        return fx_err_wrap(err, "looking whether \"%.100s\" was stored", key);
+        return err->code;
     }
     if (reply->body_case != FORTRESS__DEPOT__REPLY__BODY_SCRUBBED) {
         return bad_reply(key, err);
     }
+    *out_reply = FX_TAKE(reply);
+    return FX_OK;
+}
+
+static fx_code
+depot_digest(
+    void *state,
+    const char *key,
+    fx_mono deadline,
+    unsigned char out_digest[FX_STORE_DIGEST_BYTES],
+    fx_err *err)
+{
+    FX_AUTO(fx_depot_reply) reply = NULL;
+    if (scrub(state, key, deadline, &reply, err) != FX_OK) {
+        return err->code;
+    }
+    FX_ASSERT(reply != NULL);
+    memcpy(out_digest, reply->scrubbed->sha256.data, FX_STORE_DIGEST_BYTES);
+    return FX_OK;
+}
+
+/* Whether `body` is what lies there: an answer that says so may have been lost. */
+static fx_code
+compare(depot_store *store, const char *key, fx_bytes body, fx_mono deadline, fx_err *err)
+{
+    unsigned char digest[FX_SHA256_BYTES];
+    FX_AUTO(fx_depot_reply) reply = NULL;
+    if (scrub(store, key, deadline, &reply, err) != FX_OK) {
+        err->outcome = FX_CLASS_UNKNOWN;
+        return fx_err_wrap(err, "looking whether \"%.100s\" was stored", key);
+    }
+    FX_ASSERT(reply != NULL);
     fx_sha256(body, digest);
     bool is_ours = reply->scrubbed->size_bytes == body.size_bytes &&
                    memcmp(reply->scrubbed->sha256.data, digest, sizeof digest) == 0;
@@ -367,7 +400,8 @@ depot_get(
     for (;;) {
         uint64_t done = out->size_bytes - begin_bytes;
         uint64_t left = size_bytes - done;
-        Fortress__Depot__Get get = FORTRESS__DEPOT__GET__INIT;
+        Fortress__Depot__Get get;
+        fortress__depot__get__init(&get);
         get.key = text_of(key);
         get.offset = offset + done;
         get.size_bytes =
@@ -524,18 +558,9 @@ depot_append(
 /* ---- removing
  * -------------------------------------------------------------------------------------- */
 
-/* True if the ticket, whoever signed it, is about this object. */
 static bool
-names_key(const depot_store *store, const fx_depot_signed_ticket *signed_ticket, const char *key)
+names_key(const fx_depot_ticket *ticket, const char *key)
 {
-    fx_err ignored = {0};
-    FX_AUTO(fx_depot_ticket) ticket = NULL;
-    fx_bytes bytes = {signed_ticket->ticket.data, signed_ticket->ticket.len};
-    if (fx_depot_ticket_unpack(bytes, &ticket, &ignored) != FX_OK ||
-        strcmp(ticket->repository, store->repository.text) != 0 ||
-        ticket->expires_wall_ns <= fx_clock_wall().ns) {
-        return false;
-    }
     for (size_t i = 0; i < ticket->n_keys; i++) {
         if (strcmp(ticket->keys[i], key) == 0) {
             return true;
@@ -544,11 +569,60 @@ names_key(const depot_store *store, const fx_depot_signed_ticket *signed_ticket,
     return false;
 }
 
-/* From the file that FORTRESS_DEPOT_TICKETS names, a ticket in base64 a line; NULL: there is none.
- */
+/* Why the depot would refuse it, as far as can be told without the coordinators' keys; or NULL. */
+static const char *
+find_fault(
+    const depot_store *store,
+    const fx_depot_signed_ticket *signed_ticket,
+    const fx_depot_ticket *ticket)
+{
+    bool has_two = false;
+    for (size_t i = 1; i < signed_ticket->n_endorsements; i++) {
+        has_two = has_two || strcmp(
+                                 signed_ticket->endorsements[i]->region,
+                                 signed_ticket->endorsements[0]->region) != 0;
+    }
+    if (strcmp(ticket->depot, store->peer) != 0) {
+        return "the ticket that names it is for another depot";
+    }
+    if (ticket->expires_wall_ns <= fx_clock_wall().ns) {
+        return "the ticket that names it has expired";
+    }
+    return has_two ? NULL : "the ticket that names it lacks signatures of two regions";
+}
+
+/* What the tickets say of an object. */
+typedef struct permit {
+    fx_depot_signed_ticket *ticket; /* one that names it, the best; NULL: there is none */
+    const char *fault;              /* of that; NULL: none can be seen */
+} permit;
+
 static fx_code
-find_ticket(
-    const depot_store *store, const char *key, fx_depot_signed_ticket **out_ticket, fx_err *err)
+look_at_ticket(
+    const depot_store *store, const char *line, const char *key, permit *out, fx_err *err)
+{
+    FX_BUF_AUTO bytes;
+    FX_AUTO(fx_depot_signed_ticket) signed_ticket = NULL;
+    FX_AUTO(fx_depot_ticket) ticket = NULL;
+    fx_buf_init(&bytes, FX_DEPOT_TICKET_MAX_BYTES + 4096);
+    if (fx_base64_decode(line, &bytes, err) != FX_OK ||
+        fx_depot_signed_ticket_unpack(fx_buf_bytes(&bytes), &signed_ticket, err) != FX_OK ||
+        fx_depot_ticket_unpack(
+            (fx_bytes){signed_ticket->ticket.data, signed_ticket->ticket.len}, &ticket, err) !=
+            FX_OK) {
+        return err->code;
+    }
+    if (strcmp(ticket->repository, store->repository.text) == 0 && names_key(ticket, key)) {
+        fx_depot_signed_ticket_free(FX_TAKE(out->ticket));
+        out->fault = find_fault(store, signed_ticket, ticket);
+        out->ticket = FX_TAKE(signed_ticket);
+    }
+    return FX_OK;
+}
+
+/* From the file that FORTRESS_DEPOT_TICKETS names, a ticket in base64 a line. */
+static fx_code
+find_permit(const depot_store *store, const char *key, permit *out, fx_err *err)
 {
     const char *path = getenv("FORTRESS_DEPOT_TICKETS"); /* NOLINT(concurrency-mt-unsafe): never
                                                             changed after the start */
@@ -561,27 +635,37 @@ find_ticket(
         return fx_err_wrap(err, "reading the tickets");
     }
     char *next = (char *)content.data;
-    while (next != NULL && *next != '\0') {
+    while (next != NULL && *next != '\0' && (out->ticket == NULL || out->fault != NULL)) {
         char *line = next;
         size_t length = strcspn(line, "\n");
         next = line[length] == '\0' ? NULL : line + length + 1;
         line[length] = '\0';
-        FX_BUF_AUTO bytes;
-        fx_buf_init(&bytes, FX_DEPOT_TICKET_MAX_BYTES + 4096);
-        FX_AUTO(fx_depot_signed_ticket) ticket = NULL;
-        if (length == 0) {
-            continue;
-        }
-        if (fx_base64_decode(line, &bytes, err) != FX_OK ||
-            fx_depot_signed_ticket_unpack(fx_buf_bytes(&bytes), &ticket, err) != FX_OK) {
+        if (length > 0 && look_at_ticket(store, line, key, out, err) != FX_OK) {
+            fx_depot_signed_ticket_free(FX_TAKE(out->ticket));
             return fx_err_wrap(err, "reading the tickets in \"%.150s\"", path);
-        }
-        if (names_key(store, ticket, key)) {
-            *out_ticket = FX_TAKE(ticket);
-            return FX_OK;
         }
     }
     return FX_OK;
+}
+
+static fx_code
+depot_check_ticket(const void *state, const char *key, fx_err *err)
+{
+    const depot_store *store = state;
+    permit found = {0};
+    if (find_permit(store, key, &found, err) != FX_OK) {
+        return err->code;
+    }
+    const char *fault = found.ticket == NULL ? "no ticket names it" : found.fault;
+    fx_depot_signed_ticket_free(found.ticket);
+    return fault == NULL ? FX_OK
+                         : fx_fail(
+                               err,
+                               FX_ERR_DENIED,
+                               "could not remove \"%.90s\": %s; a depot removes by a ticket of two "
+                               "coordinators alone, in the file that FORTRESS_DEPOT_TICKETS names",
+                               key,
+                               fault);
 }
 
 static fx_code
@@ -591,11 +675,12 @@ depot_remove(void *state, const char *key, fx_mono deadline, fx_err *err)
     question q;
     bool doubt = false;
     char *keys[] = {text_of(key)};
-    FX_AUTO(fx_depot_signed_ticket) ticket = NULL;
+    permit found = {0};
     if (fx_store_check_deadline(deadline, key, err) != FX_OK ||
-        find_ticket(store, key, &ticket, err) != FX_OK) {
+        find_permit(store, key, &found, err) != FX_OK) {
         return err->code;
     }
+    FX_AUTO(fx_depot_signed_ticket) ticket = found.ticket;
     init_question(store, &q, FORTRESS__DEPOT__REQUEST__BODY_REMOVE);
     fortress__depot__remove__init(&q.body.remove);
     q.body.remove.keys = keys;
@@ -669,7 +754,8 @@ static unsigned
 depot_abilities(const void *state)
 {
     (void)state;
-    return FX_STORE_CAN_APPEND | FX_STORE_TELLS_TIMES;
+    return FX_STORE_CAN_APPEND | FX_STORE_TELLS_TIMES | FX_STORE_NEEDS_TICKETS |
+           FX_STORE_CAN_DIGEST;
 }
 
 const fx_store_driver fx_store_driver_depot = {
@@ -687,4 +773,6 @@ const fx_store_driver fx_store_driver_depot = {
     .examine = depot_examine,
     .abilities = depot_abilities,
     .append = depot_append,
+    .check_ticket = depot_check_ticket,
+    .digest = depot_digest,
 };

@@ -263,11 +263,19 @@ fault_examine(void *state, fx_mono deadline, fx_store_examination *to, fx_err *e
     return FX_OK;
 }
 
+static fx_code
+fault_check_ticket(const void *state, const char *key, fx_err *err)
+{
+    const fault_store *fault = state;
+    return fx_store_check_ticket(fault->inner, key, err);
+}
+
 static unsigned
 fault_abilities(const void *state)
 {
     const fault_store *fault = state;
-    const fx_store_ability all[] = {FX_STORE_CAN_APPEND, FX_STORE_CAN_RETAIN, FX_STORE_TELLS_TIMES};
+    const fx_store_ability all[] = {
+        FX_STORE_CAN_APPEND, FX_STORE_CAN_RETAIN, FX_STORE_TELLS_TIMES, FX_STORE_NEEDS_TICKETS};
     unsigned abilities = 0;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         abilities |= fx_store_can(fault->inner, all[i]) ? (unsigned)all[i] : 0;
@@ -290,6 +298,7 @@ const fx_store_driver fx_store_driver_fault = {
     .examine = fault_examine,
     .abilities = fault_abilities,
     .append = fault_append,
+    .check_ticket = fault_check_ticket,
     .put_retained = fault_put_retained,
     .retain = fault_retain,
     .list_times = fault_list_times,

@@ -5,14 +5,52 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { DEPTH_MAX = 8 };
+enum { DEPTH_MAX = 8, DURABLE_MAX = 4096 };
+
+typedef struct durable_folder {
+    dev_t device;
+    ino_t number;
+} durable_folder;
+
+/*
+ * Folders whose names were synced after they were seen. One that is there need not be: who made it
+ * may have been killed before the sync.
+ */
+struct fx_place_durable {
+    pthread_mutex_t lock;
+    durable_folder folders[DURABLE_MAX];
+    size_t count;
+};
+
+void
+fx_place_init(fx_place *place)
+{
+    place->root_fd = -1;
+    place->durable = calloc(1, sizeof *place->durable);
+    FX_ASSERT(place->durable != NULL);
+    int result = pthread_mutex_init(&place->durable->lock, NULL);
+    FX_ASSERT(result == 0);
+}
+
+void
+fx_place_deinit(fx_place *place)
+{
+    if (place->root_fd >= 0) {
+        (void)close(place->root_fd);
+    }
+    (void)pthread_mutex_destroy(&place->durable->lock);
+    free(place->durable);
+    *place = (fx_place){.root_fd = -1};
+}
 
 int
 fx_place_open(const fx_place *place, const char *path, uint64_t flags)
@@ -32,9 +70,91 @@ fx_place_failed(const fx_place *place, const char *what, const char *key, fx_err
     return fx_fail_errno(err, errno, "could not %s \"%.80s/%.90s\"", what, place->root, key);
 }
 
+static bool
+find_durable(const struct fx_place_durable *durable, const durable_folder *wanted)
+{
+    for (size_t i = 0; i < durable->count; i++) {
+        if (durable->folders[i].number == wanted->number &&
+            durable->folders[i].device == wanted->device) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+is_durable(const fx_place *place, int fd)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        return false;
+    }
+    const durable_folder wanted = {info.st_dev, info.st_ino};
+    (void)pthread_mutex_lock(&place->durable->lock);
+    bool is_known = find_durable(place->durable, &wanted);
+    (void)pthread_mutex_unlock(&place->durable->lock);
+    return is_known;
+}
+
+/* With too many, all are looked at again: that costs time alone. */
+static void
+note_durable(const fx_place *place, const durable_folder *folders, size_t count)
+{
+    struct fx_place_durable *durable = place->durable;
+    (void)pthread_mutex_lock(&durable->lock);
+    for (size_t i = 0; i < count; i++) {
+        if (!find_durable(durable, &folders[i])) {
+            durable->count = durable->count == DURABLE_MAX ? 0 : durable->count;
+            durable->folders[durable->count++] = folders[i];
+        }
+    }
+    (void)pthread_mutex_unlock(&durable->lock);
+}
+
+static int
+is_folder(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.' && (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN);
+}
+
+/*
+ * Makes the names of all folders in `parent` durable that are there now: one sync for the 256 below
+ * packs/. `fd` is the one that is asked for.
+ */
+static bool
+sync_names(const fx_place *place, int parent, int fd)
+{
+    struct stat around;
+    struct stat asked;
+    struct dirent **entries = NULL;
+    if (fstat(parent, &around) != 0 || fstat(fd, &asked) != 0) {
+        return false;
+    }
+    int count = scandirat(parent, ".", &entries, is_folder, NULL);
+    if (count < 0) {
+        return false;
+    }
+    durable_folder *folders = calloc((size_t)count + 1, sizeof *folders);
+    FX_ASSERT(folders != NULL);
+    folders[count] = (durable_folder){asked.st_dev, asked.st_ino};
+    for (int i = 0; i < count; i++) {
+        folders[i] = (durable_folder){around.st_dev, entries[i]->d_ino};
+        free(entries[i]);
+    }
+    free(entries);
+    bool is_synced = fsync(parent) == 0;
+    if (is_synced) {
+        note_durable(place, folders, (size_t)count + 1);
+    }
+    int saved_errno = errno;
+    free(folders);
+    errno = saved_errno;
+    return is_synced;
+}
+
 /* NOLINTBEGIN(misc-no-recursion): a level for each slash of a key, bounded */
 int
-fx_place_open_folder(const fx_place *place, const char *key)
+fx_place_open_folder(const fx_place *place, const char *key, bool make)
 {
     char path[FX_STORE_KEY_MAX_BYTES + 1];
     memcpy(path, key, strlen(key) + 1);
@@ -44,45 +164,28 @@ fx_place_open_folder(const fx_place *place, const char *key)
     }
     *slash = '\0';
     int fd = fx_place_open(place, path, O_RDONLY | O_DIRECTORY);
-    if (fd >= 0 || errno != ENOENT) {
+    if (fd >= 0 ? is_durable(place, fd) : errno != ENOENT || !make) {
         return fd;
     }
-    int parent = fx_place_open_folder(place, path);
-    if (parent < 0) {
-        return -1;
-    }
+    int parent = fx_place_open_folder(place, path, make);
     const char *last = strrchr(path, '/');
     last = last == NULL ? path : last + 1;
-    bool made = mkdirat(parent, last, 0750) == 0 || errno == EEXIST;
-    if (made && fsync(parent) == 0) {
+    if (parent >= 0 && fd < 0 && (mkdirat(parent, last, 0750) == 0 || errno == EEXIST)) {
         fd = openat(parent, last, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
+    bool is_done = parent >= 0 && fd >= 0 && sync_names(place, parent, fd);
     int saved_errno = errno;
-    (void)close(parent);
+    if (parent >= 0) {
+        (void)close(parent);
+    }
+    if (fd >= 0 && !is_done) {
+        (void)close(fd);
+        fd = -1;
+    }
     errno = saved_errno;
     return fd;
 }
 /* NOLINTEND(misc-no-recursion) */
-
-bool
-fx_place_write(int fd, uint64_t offset, fx_bytes body)
-{
-    const unsigned char *data = body.data;
-    size_t left_bytes = body.size_bytes;
-    while (left_bytes > 0) {
-        ssize_t put_bytes = pwrite(fd, data, left_bytes, (off_t)offset);
-        if (put_bytes < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put_bytes < 0) {
-            return false;
-        }
-        data += put_bytes;
-        offset += (uint64_t)put_bytes;
-        left_bytes -= (size_t)put_bytes;
-    }
-    return true;
-}
 
 fx_code
 fx_place_make_temporary(
@@ -124,7 +227,7 @@ fx_place_make_temporary(
 fx_code
 fx_place_link(const fx_place *place, const char *temporary, const char *key, fx_err *err)
 {
-    int folder = fx_place_open_folder(place, key);
+    int folder = fx_place_open_folder(place, key, true);
     const char *slash = strrchr(key, '/');
     const char *name = slash == NULL ? key : slash + 1;
     fx_code code = FX_OK;

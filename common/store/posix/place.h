@@ -10,19 +10,25 @@
 
 typedef struct fx_place {
     char root[PATH_MAX];
-    int root_fd; /* -1 until there is a folder */
+    int root_fd;                      /* -1 until there is a folder */
+    struct fx_place_durable *durable; /* folders whose names are known to survive a power loss */
 } fx_place;
+
+/* Of zeros. `root` and `root_fd` are the caller's to set; deinit closes the latter. */
+void fx_place_init(fx_place *place);
+void fx_place_deinit(fx_place *place);
 
 enum { FX_PLACE_TEMPORARY_BYTES = 64 };
 
 /* A descriptor of what lies at `path`; -1 with errno. source: openat2(2) */
 int fx_place_open(const fx_place *place, const char *path, uint64_t flags);
 
-/* The folder that holds `key`, made if need be, durable; -1 with errno. */
-int fx_place_open_folder(const fx_place *place, const char *key);
-
-/* Writes all of `body`, unsynced; false with errno. */
-bool fx_place_write(int fd, uint64_t offset, fx_bytes body);
+/*
+ * The folder that holds `key`, with `make` made if need be, durable with all folders around it,
+ * also where a process made it that was killed before it could sync that; -1 with errno. thread:
+ * any
+ */
+int fx_place_open_folder(const fx_place *place, const char *key, bool make);
 
 /* Fails as errno says: could not WHAT "ROOT/KEY". */
 FX_MUST_USE fx_code

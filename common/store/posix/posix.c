@@ -17,9 +17,10 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/outlet.h"
 #include "common/store/posix/place.h"
 
-enum { TEMPORARY_DAYS_MAX = 1 };
+enum { TEMPORARY_DAYS_MAX = 1, DIRECT_FROM_BYTES = 1024 * 1024 };
 
 typedef struct posix_store {
     fx_place place;
@@ -40,7 +41,7 @@ static fx_code
 posix_open(void *state, const char *rest, fx_err *err)
 {
     posix_store *store = state;
-    store->place.root_fd = -1;
+    fx_place_init(&store->place);
     atomic_flag_clear(&store->swept);
     size_t length = strlen(rest);
     if (length == 0 || length >= sizeof store->place.root) {
@@ -54,9 +55,7 @@ static void
 posix_close(void *state)
 {
     posix_store *store = state;
-    if (store->place.root_fd >= 0) {
-        (void)close(store->place.root_fd);
-    }
+    fx_place_deinit(&store->place);
 }
 
 /*
@@ -107,6 +106,26 @@ posix_prepare(void *state, fx_err *err)
     return fx_file_sync_parent(store->place.root, err);
 }
 
+/* Packs go past the page cache: a backup leaves that to those who work on the machine. */
+static bool
+write_body(int fd, fx_bytes body)
+{
+    fx_outlet outlet = {.fd = fd, .direct_fd = -1};
+    if (body.size_bytes >= DIRECT_FROM_BYTES) {
+        outlet.direct_fd = fx_direct_open(fd);
+    }
+    if (outlet.direct_fd >= 0) {
+        outlet.room = fx_direct_room_new();
+    }
+    int failed = fx_outlet_write(&outlet, body, 0);
+    if (outlet.direct_fd >= 0) {
+        (void)close(outlet.direct_fd);
+    }
+    free(outlet.room);
+    errno = failed;
+    return failed == 0;
+}
+
 /* On failure nothing of the temporary is left. */
 static fx_code
 write_temporary(posix_store *store, const char *key, fx_bytes body, char *out_name, fx_err *err)
@@ -115,7 +134,7 @@ write_temporary(posix_store *store, const char *key, fx_bytes body, char *out_na
     if (fx_place_make_temporary(&store->place, "", key, out_name, &fd, err) != FX_OK) {
         return err->code;
     }
-    bool written = fx_place_write(fd, 0, body) && fsync(fd) == 0;
+    bool written = write_body(fd, body) && fsync(fd) == 0;
     int saved_errno = errno;
     (void)close(fd);
     if (!written) {
@@ -294,18 +313,12 @@ is_whole(int folder, const char *key)
 static int
 open_appended(const posix_store *store, const char *key, bool make, int *out_folder)
 {
-    char path[FX_STORE_KEY_MAX_BYTES + 1] = ".";
     const char *slash = strrchr(key, '/');
-    if (slash != NULL) {
-        memcpy(path, key, (size_t)(slash - key));
-        path[slash - key] = '\0';
-    }
     if (store->place.root_fd < 0) {
         errno = ENOENT;
         return -1;
     }
-    *out_folder = make ? fx_place_open_folder(&store->place, key)
-                       : fx_place_open(&store->place, path, O_RDONLY | O_DIRECTORY);
+    *out_folder = fx_place_open_folder(&store->place, key, make);
     if (*out_folder < 0) {
         return -1;
     }
@@ -324,12 +337,13 @@ static bool
 add_bytes(int fd, uint64_t offset, fx_bytes bytes, bool *out_undone)
 {
     *out_undone = true;
-    if (fx_place_write(fd, offset, bytes) && fsync(fd) == 0) {
+    int failed = fx_write_at(fd, bytes, offset);
+    if (failed == 0 && fsync(fd) == 0) {
         return true;
     }
-    int saved_errno = errno;
+    failed = failed == 0 ? errno : failed;
     *out_undone = ftruncate(fd, (off_t)offset) == 0 && fsync(fd) == 0;
-    errno = saved_errno;
+    errno = failed;
     return false;
 }
 

@@ -183,7 +183,6 @@ on_header(void *ctx, const char *name, const char *value)
         {"x-amz-meta-fortress-put", answer->nonce, sizeof answer->nonce},
         {"x-goog-meta-fortress-put", answer->nonce, sizeof answer->nonce},
         {"x-ms-meta-fortressput", answer->nonce, sizeof answer->nonce},
-        {"x-amz-checksum-sha256", answer->checksum, sizeof answer->checksum},
         {"x-ms-error-code", answer->code, sizeof answer->code},
         {"Server", answer->server, sizeof answer->server},
         {"x-ms-has-immutability-policy", answer->immutability, sizeof answer->immutability},

@@ -43,7 +43,6 @@ typedef struct fx_remote_answer {
     char etag[128];
     char region[64];                   /* of the bucket, where the server tells */
     char nonce[FX_REMOTE_NONCE_BYTES]; /* of the put that made the object */
-    char checksum[64];                 /* SHA-256 of the object in base64, where the server tells */
     char server[64];
     char immutability[16];       /* "true" or "false", where the service tells */
     char immutable_versions[16]; /* likewise */

@@ -7,9 +7,9 @@
 typedef struct fx_s3_dialect {
     const char *name;
     fx_s3_signing signing;
-    const char *header_prefix; /* "x-amz-"; of the time, the digest, the token, metadata */
-    fx_s3_pair create_only;    /* the header that refuses to replace */
-    const char *digest_header; /* of a body's SHA-256 in base64; NULL: Content-MD5 */
+    const char *header_prefix;  /* "x-amz-"; of the time, the digest, the token, metadata */
+    fx_remote_pair create_only; /* the header that refuses to replace */
+    const char *digest_header;  /* of a body's SHA-256 in base64; NULL: Content-MD5 */
     const char *default_region;
     bool puts_conditionally;      /* known to; else it is tried */
     bool completes_conditionally; /* multipart uploads; likewise */

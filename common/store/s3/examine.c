@@ -18,7 +18,8 @@ static void
 make_probe(const fx_s3 *s3, fx_s3_put *out_put)
 {
     *out_put = (fx_s3_put){
-        .key = probe_key, .body = {probe_text, sizeof probe_text - 1}, .nonce = "probe"};
+        .object = {
+            .key = probe_key, .body = {probe_text, sizeof probe_text - 1}, .nonce = "probe"}};
     (void)snprintf(
         out_put->nonce_header,
         sizeof out_put->nonce_header,
@@ -32,16 +33,17 @@ put_probe(fx_s3 *s3, fx_mono deadline, fx_err *err)
 {
     fx_s3_put put;
     fx_remote_answer answer;
-    const fx_s3_pair *create_only = &s3->address.dialect->create_only;
+    const fx_remote_pair *create_only = &s3->address.dialect->create_only;
     make_probe(s3, &put);
-    fx_s3_ask ask = {
-        .method = "PUT", .key = put.key, .body = put.body, .is_change = true, .what = "store"};
-    fx_s3_add_object_headers(s3, &put, &ask);
-    fx_s3_add_header(&ask, create_only->name, create_only->value);
-    if (fx_s3_send(s3, &ask, deadline, NULL, &answer, err) != FX_OK) {
-        return err->code;
-    }
-    return fx_s3_judge(s3, &ask, &answer, err);
+    fx_objects_ask ask = {
+        .method = "PUT",
+        .key = put.object.key,
+        .body = put.object.body,
+        .is_change = true,
+        .what = "store"};
+    fx_s3_add_object_headers(&put, &ask);
+    fx_objects_add_header(&ask, create_only->name, create_only->value);
+    return fx_objects_request(&s3->objects, &ask, deadline, NULL, &answer, err);
 }
 
 /* The first put may make the probe; the second is refused, or replaces it by its like. */
@@ -116,17 +118,17 @@ ask_bucket(
     fx_store_examination *to)
 {
     fx_err err;
-    fx_s3_ask ask = {.method = "GET", .what = "ask about the bucket"};
-    fx_s3_add_query(&ask, about, "");
+    fx_objects_ask ask = {.method = "GET", .what = "ask about the bucket"};
+    fx_objects_add_query(&ask, about, "");
     if (strcmp(about, "uploads") == 0) {
-        fx_s3_add_query(&ask, "prefix", s3->address.prefix);
+        fx_objects_add_query(&ask, "prefix", s3->address.prefix);
     }
-    fx_code code = fx_s3_send(s3, &ask, deadline, body, out_answer, &err);
+    fx_code code = fx_objects_send(&s3->objects, &ask, deadline, body, out_answer, &err);
     if (code == FX_OK && strcmp(out_answer->code, "ObjectLockConfigurationNotFoundError") == 0) {
         return true;
     }
     if (code == FX_OK) {
-        code = fx_s3_judge(s3, &ask, out_answer, &err);
+        code = fx_objects_judge(&s3->objects, &ask, out_answer, &err);
     }
     if (code != FX_OK) {
         fx_store_note(to, "%s: %.150s", about, err.message);

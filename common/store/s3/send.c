@@ -2,44 +2,33 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/hex.h"
 #include "common/crypto/digest.h"
 #include "common/store/s3/s3.h"
 #include "common/xml/xml.h"
 
-void
-fx_s3_add_query(fx_s3_ask *ask, const char *name, const char *value)
-{
-    FX_ASSERT(ask->query_count < FX_S3_PARAMETER_MAX);
-    ask->query[ask->query_count++] = (fx_s3_pair){.name = name, .value = value};
-}
-
-void
-fx_s3_add_header(fx_s3_ask *ask, const char *name, const char *value)
-{
-    FX_ASSERT(ask->header_count < FX_S3_ASK_HEADER_MAX);
-    ask->headers[ask->header_count++] = (fx_s3_pair){.name = name, .value = value};
-}
+enum { DIGEST_HEX_BYTES = 65, DIGEST_TEXT_BYTES = 48 };
 
 /* What is the same for all attempts. */
 typedef struct sending {
     const fx_s3 *s3;
-    const fx_s3_ask *ask;
-    char path[FX_STORE_KEY_MAX_BYTES + FX_S3_PREFIX_MAX_BYTES + 128];
+    const fx_objects_ask *ask;
+    char path[FX_OBJECTS_PATH_BYTES];
     fx_buf query;
-    char digest_hex[FX_S3_DIGEST_HEX_BYTES];
-    char digest_text[FX_S3_DIGEST_TEXT_BYTES]; /* base64 of what the dialect wants; "": none */
+    char digest_hex[DIGEST_HEX_BYTES];
+    char digest_text[DIGEST_TEXT_BYTES]; /* base64 of what the dialect wants; "": none */
 } sending;
 
 static fx_code
-encode_digest(fx_bytes digest, char out_text[FX_S3_DIGEST_TEXT_BYTES], fx_err *err)
+encode_digest(fx_bytes digest, char out_text[DIGEST_TEXT_BYTES], fx_err *err)
 {
     FX_BUF_AUTO text;
-    fx_buf_init(&text, FX_S3_DIGEST_TEXT_BYTES - 1);
+    fx_buf_init(&text, DIGEST_TEXT_BYTES - 1);
     if (fx_base64_encode(digest, &text, err) != FX_OK) {
         return err->code;
     }
-    (void)snprintf(out_text, FX_S3_DIGEST_TEXT_BYTES, "%s", fx_buf_text(&text));
+    (void)snprintf(out_text, DIGEST_TEXT_BYTES, "%s", fx_buf_text(&text));
     return FX_OK;
 }
 
@@ -68,7 +57,7 @@ static void
 sign_header(fx_s3_to_sign *what, const char *name, const char *value)
 {
     FX_ASSERT(what->header_count < FX_S3_SIGNED_HEADER_MAX);
-    what->headers[what->header_count++] = (fx_s3_pair){.name = name, .value = value};
+    what->headers[what->header_count++] = (fx_remote_pair){.name = name, .value = value};
 }
 
 /* Names of the dialect's headers, with its prefix. */
@@ -150,48 +139,30 @@ build(void *ctx, fx_wall now, fx_remote_request *to, fx_err *err)
     return FX_OK;
 }
 
-fx_code
-fx_s3_send(
-    fx_s3 *s3,
-    const fx_s3_ask *ask,
+static fx_code
+send(
+    fx_objects *objects,
+    const fx_objects_ask *ask,
     fx_mono deadline,
     fx_buf *body,
     fx_remote_answer *out_answer,
     fx_err *err)
 {
-    sending sent = {.s3 = s3, .ask = ask};
+    sending sent = {.s3 = (const fx_s3 *)objects, .ask = ask};
     FX_BUF_AUTO query;
     fx_buf_init(&query, FX_REMOTE_URL_MAX_BYTES);
-    if (fx_store_check_deadline(deadline, ask->key == NULL ? "" : ask->key, err) != FX_OK) {
-        return err->code;
-    }
-    fx_s3_pair pairs[FX_S3_PARAMETER_MAX];
+    fx_remote_pair pairs[FX_REMOTE_PAIR_MAX];
     memcpy(pairs, ask->query, sizeof pairs);
     if (fx_s3_build_query(pairs, ask->query_count, &query, err) != FX_OK ||
         prepare_digests(&sent, err) != FX_OK) {
         return err->code;
     }
     sent.query = query; /* borrowed: freed once, here */
-    if (ask->key == NULL) {
-        const char *base = s3->address.base_path;
-        (void)snprintf(sent.path, sizeof sent.path, "%s", base[0] == '\0' ? "/" : base);
-    } else {
-        (void)snprintf(
-            sent.path,
-            sizeof sent.path,
-            "%s/%s%s",
-            s3->address.base_path,
-            s3->address.prefix,
-            ask->key);
-    }
-    const fx_remote_call call = {
-        .build = build,
-        .ctx = &sent,
-        .body = body,
-        .is_change = ask->is_change,
-        .what = ask->what,
-        .key = ask->key == NULL ? s3->address.bucket : ask->key};
-    return fx_remote_ask(s3->remote, &call, deadline, out_answer, err);
+    fx_objects_write_path(objects, ask, sent.path);
+    fx_remote_call call = fx_objects_call(objects, ask, body);
+    call.build = build;
+    call.ctx = &sent;
+    return fx_remote_ask(objects->remote, &call, deadline, out_answer, err);
 }
 
 static const fx_remote_meaning meanings[] = {
@@ -239,26 +210,49 @@ static const fx_remote_meaning meanings[] = {
     {"", 507, FX_ERR_NO_SPACE, "the store is full"},
 };
 
-fx_code
-fx_s3_judge(const fx_s3 *s3, const fx_s3_ask *ask, const fx_remote_answer *answer, fx_err *err)
+/* A wrong region looks like many things. */
+static void
+hint_region(
+    const fx_objects *objects, const fx_remote_answer *answer, char out_hint[FX_OBJECTS_HINT_BYTES])
 {
-    char hint[200] = "";
+    const fx_s3 *s3 = (const fx_s3 *)objects;
     if (answer->region[0] != '\0' && strcmp(answer->region, s3->address.region) != 0) {
         (void)snprintf(
-            hint,
-            sizeof hint,
+            out_hint,
+            FX_OBJECTS_HINT_BYTES,
             "; the server names %s, not %s: set AWS_REGION or ?region=",
             answer->region,
             s3->address.region);
     }
-    const fx_remote_judgement judgement = {
-        .meanings = meanings,
-        .count = sizeof meanings / sizeof meanings[0],
-        .what = ask->what,
-        .key = ask->key == NULL ? s3->address.bucket : ask->key,
-        .hint = hint};
-    return fx_remote_judge(&judgement, answer, err);
 }
+
+static fx_wall
+read_time(const char *text)
+{
+    fx_wall when = {0};
+    fx_err ignored = {0};
+    return fx_wall_parse(text, &when, &ignored) == FX_OK ? when : (fx_wall){0};
+}
+
+const fx_objects_service fx_s3_service = {
+    .send = send,
+    .meanings = meanings,
+    .meaning_count = sizeof meanings / sizeof meanings[0],
+    .hint = hint_region,
+    .range_header = "range",
+    .list =
+        {.fixed = {{"list-type", "2"}},
+         .fixed_count = 1,
+         .count_parameter = "max-keys",
+         .token_parameter = "continuation-token",
+         .item = "ListBucketResult/Contents",
+         .key = "ListBucketResult/Contents/Key",
+         .size = "ListBucketResult/Contents/Size",
+         .time = "ListBucketResult/Contents/LastModified",
+         .token = "ListBucketResult/NextContinuationToken",
+         .more = "ListBucketResult/IsTruncated"},
+    .read_time = read_time,
+};
 
 typedef struct search {
     const char *path;

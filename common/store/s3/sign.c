@@ -30,11 +30,11 @@ fx_s3_time_format(fx_wall when, char out_time[FX_S3_TIME_BYTES])
 static int
 by_name(const void *left, const void *right)
 {
-    return strcmp(((const fx_s3_pair *)left)->name, ((const fx_s3_pair *)right)->name);
+    return strcmp(((const fx_remote_pair *)left)->name, ((const fx_remote_pair *)right)->name);
 }
 
 fx_code
-fx_s3_build_query(fx_s3_pair *pairs, size_t count, fx_buf *out, fx_err *err)
+fx_s3_build_query(fx_remote_pair *pairs, size_t count, fx_buf *out, fx_err *err)
 {
     qsort(pairs, count, sizeof *pairs, by_name);
     for (size_t i = 0; i < count; i++) {
@@ -49,7 +49,7 @@ fx_s3_build_query(fx_s3_pair *pairs, size_t count, fx_buf *out, fx_err *err)
 }
 
 static fx_code
-append_names(const fx_s3_pair *headers, size_t count, fx_buf *out, fx_err *err)
+append_names(const fx_remote_pair *headers, size_t count, fx_buf *out, fx_err *err)
 {
     for (size_t i = 0; i < count; i++) {
         if (fx_buf_append_format(out, err, "%s%s", i > 0 ? ";" : "", headers[i].name) != FX_OK) {
@@ -61,7 +61,7 @@ append_names(const fx_s3_pair *headers, size_t count, fx_buf *out, fx_err *err)
 
 /* The request as both sides write it down, to be digested. */
 static fx_code
-append_canonical(const fx_s3_to_sign *what, const fx_s3_pair *headers, fx_buf *out, fx_err *err)
+append_canonical(const fx_s3_to_sign *what, const fx_remote_pair *headers, fx_buf *out, fx_err *err)
 {
     if (fx_buf_append_format(out, err, "%s\n%s\n%s\n", what->method, what->path, what->query) !=
         FX_OK) {
@@ -108,7 +108,7 @@ derive_key(const fx_s3_signer *signer, const char *day, unsigned char key[FX_SHA
 /* The digest of the canonical request, in hexadecimal. */
 static fx_code
 digest_request(
-    const fx_s3_to_sign *what, const fx_s3_pair *headers, char out_hex[HEX_BYTES], fx_err *err)
+    const fx_s3_to_sign *what, const fx_remote_pair *headers, char out_hex[HEX_BYTES], fx_err *err)
 {
     unsigned char digest[FX_SHA256_BYTES];
     FX_BUF_AUTO text;
@@ -128,7 +128,7 @@ static fx_code
 sign_sorted(
     const fx_s3_signer *signer,
     const fx_s3_to_sign *what,
-    const fx_s3_pair *headers,
+    const fx_remote_pair *headers,
     const char *time,
     fx_buf *out,
     fx_err *err)
@@ -179,7 +179,7 @@ fx_s3_sign(
     fx_err *err)
 {
     FX_ASSERT(what->header_count <= FX_S3_SIGNED_HEADER_MAX);
-    fx_s3_pair headers[FX_S3_SIGNED_HEADER_MAX];
+    fx_remote_pair headers[FX_S3_SIGNED_HEADER_MAX];
     memcpy(headers, what->headers, sizeof headers);
     qsort(headers, what->header_count, sizeof headers[0], by_name);
     if (sign_sorted(signer, what, headers, time, out, err) != FX_OK) {

@@ -8,6 +8,7 @@
 #include "common/base/buf.h"
 #include "common/base/secret.h"
 #include "common/base/time.h"
+#include "common/store/remote/pair.h"
 
 /* What differs between the two. */
 typedef struct fx_s3_signing {
@@ -25,18 +26,13 @@ typedef struct fx_s3_signer {
     const char *region;
 } fx_s3_signer;
 
-enum { FX_S3_SIGNED_HEADER_MAX = 20, FX_S3_TIME_BYTES = 17, FX_S3_PARAMETER_MAX = 8 };
-
-typedef struct fx_s3_pair {
-    const char *name; /* lower case */
-    const char *value;
-} fx_s3_pair;
+enum { FX_S3_SIGNED_HEADER_MAX = 20, FX_S3_TIME_BYTES = 17 };
 
 typedef struct fx_s3_to_sign {
     const char *method;
     const char *path;  /* as sent: percent-encoded once */
     const char *query; /* as sent: encoded, in the order of fx_s3_build_query */
-    fx_s3_pair headers[FX_S3_SIGNED_HEADER_MAX]; /* in any order; with host and the time */
+    fx_remote_pair headers[FX_S3_SIGNED_HEADER_MAX]; /* in any order; with host and the time */
     size_t header_count;
     const char *payload_digest; /* SHA-256 in hexadecimal, or a word that the service knows */
 } fx_s3_to_sign;
@@ -53,4 +49,5 @@ FX_MUST_USE fx_code fx_s3_sign(
     fx_err *err);
 
 /* Appends "a=1&b=", sorted by name and encoded; sorts `pairs`. errors: LIMIT */
-FX_MUST_USE fx_code fx_s3_build_query(fx_s3_pair *pairs, size_t count, fx_buf *out, fx_err *err);
+FX_MUST_USE fx_code
+fx_s3_build_query(fx_remote_pair *pairs, size_t count, fx_buf *out, fx_err *err);

@@ -95,8 +95,10 @@ pages_and_uploads_have_theirs(void **state)
     (void)state;
     static char nothing[] = "";
     unsigned char id[FX_DEPOT_UPLOAD_BYTES + 1] = {0};
-    Fortress__Depot__List list = FORTRESS__DEPOT__LIST__INIT;
-    Fortress__Depot__Commit commit = FORTRESS__DEPOT__COMMIT__INIT;
+    Fortress__Depot__List list;
+    Fortress__Depot__Commit commit;
+    fortress__depot__list__init(&list);
+    fortress__depot__commit__init(&commit);
     list.prefix = nothing;
     list.after = nothing;
     request.body_case = FORTRESS__DEPOT__REQUEST__BODY_LIST;
@@ -165,8 +167,9 @@ tickets_are_complete(void **state)
     char *keys[] = {key};
     static char name[] = "depot1";
     static char reason[] = "line\nfeed";
-    fx_depot_ticket ticket = FORTRESS__DEPOT__TICKET__INIT;
+    fx_depot_ticket ticket;
     FX_AUTO(fx_depot_ticket) got = NULL;
+    fortress__depot__ticket__init(&ticket);
     ticket.id = name;
     ticket.cluster = name;
     ticket.depot = name;

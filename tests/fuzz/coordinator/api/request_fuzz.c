@@ -1,4 +1,6 @@
-/* Paths, limits and bodies as any client may send them. The first byte chooses. */
+/*
+ * Paths, limits and bodies as any client may send them. The first byte chooses.
+ */
 #include <string.h>
 
 #include "coordinator/api/request.h"
@@ -12,7 +14,7 @@ try_texts(const char *text)
     size_t limit = 1;
     fx_routed routed = fx_route_find(text);
     FX_ASSERT(strlen(routed.argument.text) < sizeof routed.argument.text);
-    if (fx_parse_limit(text, 20, 100, &limit, &err) == FX_OK) {
+    if (fx_parse_limit(text[0] == '\0' ? NULL : text, 20, 100, &limit, &err) == FX_OK) {
         FX_ASSERT(limit >= 1 && limit <= 100);
     }
 }

@@ -1,7 +1,6 @@
 #include "agent/restore/restore.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +16,7 @@
 #include "common/base/rng.h"
 #include "common/repository/tree.h"
 #include "common/store/fault/fault.h"
+#include "tests/support/folder.h"
 
 enum {
     URL_BYTES = 128,
@@ -48,21 +48,11 @@ make_folder(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int
 remove_folder(void **state)
 {
     (void)state;
     fx_repository_key_free(key);
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return test_folder_remove(folder);
 }
 
 static void

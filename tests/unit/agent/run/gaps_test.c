@@ -99,6 +99,94 @@ cover(fx_gaps *gaps, const char *service, uint64_t start, int64_t began_ns)
 }
 
 static void
+add_of_system(fx_gaps *gaps, const char *system, uint64_t from, uint64_t to)
+{
+    fx_err err = {0};
+    fx_gap gap = {
+        .service = fx_name_of("orders-db"),
+        .from = {from},
+        .to = {to},
+        .since = {.ns = (int64_t)from},
+        .timeline = 2,
+        .segment_bytes = 1 << 24};
+    (void)snprintf(gap.system, sizeof(gap.system), "%s", system);
+    assert_int_equal(fx_gaps_add(gaps, &gap, &err), FX_OK);
+}
+
+/* The agent may end between any two puts. */
+static void
+what_the_repository_lacks_is_remembered(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    fx_gap gap;
+    fx_gaps *gaps = open_gaps();
+    add(gaps, "other", 1, 2); /* as agents before wrote it: nobody knows of which server it is */
+    assert_false(fx_gaps_find_unstored(gaps, &gap));
+    add_of_system(gaps, "7000000000000000001", 100, 200);
+    add_of_system(gaps, "7000000000000000001", 300, 400);
+    assert_int_equal(cover(gaps, "orders-db", 200, 100), 1);
+    fx_gaps_free(gaps);
+    gaps = open_gaps();
+    assert_true(fx_gaps_find_unstored(gaps, &gap));
+    assert_int_equal(gap.from.value, 300);
+    assert_string_equal(gap.system, "7000000000000000001");
+    assert_int_equal(gap.timeline, 2);
+    assert_int_equal(gap.segment_bytes, 1 << 24);
+    assert_int_equal(fx_gaps_mark_stored(gaps, &gap, &err), FX_OK);
+    assert_true(fx_gaps_find_unstored(gaps, &gap)); /* a closed one is told, too */
+    assert_int_equal(gap.from.value, 100);
+    assert_int_equal(fx_gaps_mark_stored(gaps, &gap, &err), FX_OK);
+    fx_gaps_free(gaps);
+    gaps = open_gaps();
+    assert_false(fx_gaps_find_unstored(gaps, &gap));
+    fx_gaps_free(gaps);
+}
+
+static void
+a_gap_that_is_found_again_is_the_same(void **state)
+{
+    (void)state;
+    fx_gap list[FX_GAP_MAX];
+    fx_gaps *gaps = open_gaps();
+    add_of_system(gaps, "1", 100, 200);
+    add_of_system(gaps, "1", 100, 200);
+    assert_int_equal(fx_gaps_list(gaps, list), 1);
+    add_of_system(gaps, "1", 100, 300);
+    add_of_system(gaps, "2", 100, 200);
+    assert_int_equal(fx_gaps_list(gaps, list), 3);
+    fx_gaps_free(gaps);
+}
+
+static void
+joined_gaps_are_told_where_the_repository_lacks_one_of_them(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    fx_gap gap;
+    fx_gap list[FX_GAP_MAX];
+    fx_gaps *gaps = open_gaps();
+    for (uint64_t i = 1; i <= FX_GAP_MAX; i++) {
+        add_of_system(gaps, i % 2 == 0 ? "1" : "2", i * 100, i * 100 + 50);
+    }
+    add_of_system(gaps, "1", 10000, 10050);
+    assert_int_equal(fx_gaps_list(gaps, list), FX_GAP_MAX);
+    assert_string_equal(list[0].system, "2");
+    assert_int_equal(list[0].from.value, 100);
+    assert_int_equal(list[0].to.value, 350); /* with the next of the same server */
+    size_t count = 0;
+    while (fx_gaps_find_unstored(gaps, &gap)) {
+        assert_int_equal(fx_gaps_mark_stored(gaps, &gap, &err), FX_OK);
+        assert_true(++count <= FX_GAP_MAX);
+    }
+    assert_int_equal(count, FX_GAP_MAX);
+    add_of_system(gaps, "2", 20000, 20050);
+    assert_true(fx_gaps_find_unstored(gaps, &gap));
+    assert_int_equal(gap.from.value, 20000); /* those that it has are joined first */
+    fx_gaps_free(gaps);
+}
+
+static void
 a_base_backup_that_starts_after_a_gap_closes_it(void **state)
 {
     (void)state;
@@ -202,6 +290,14 @@ main(void)
             too_many_are_joined_and_none_is_forgotten, test_scratch_begin, test_scratch_end),
         cmocka_unit_test_setup_teardown(
             a_base_backup_that_starts_after_a_gap_closes_it, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            what_the_repository_lacks_is_remembered, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            a_gap_that_is_found_again_is_the_same, test_scratch_begin, test_scratch_end),
+        cmocka_unit_test_setup_teardown(
+            joined_gaps_are_told_where_the_repository_lacks_one_of_them,
+            test_scratch_begin,
+            test_scratch_end),
         cmocka_unit_test_setup_teardown(
             the_newest_closed_gaps_are_kept, test_scratch_begin, test_scratch_end),
         cmocka_unit_test_setup_teardown(

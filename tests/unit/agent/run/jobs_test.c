@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "agent/run/jobs.h"
 #include "agent/source/postgres/base_backup.h"
 #include "common/repository/tree.h"
+#include "tests/support/folder.h"
 
 enum { PATH_BYTES = 256, LOOK_MS = 5, GIVE_UP_MS = 20000 };
 
@@ -73,15 +73,6 @@ begin(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
-static int
 end(void **state)
 {
     place *here = *state;
@@ -89,8 +80,7 @@ end(void **state)
     fx_loop_free(here->loop);
     fx_jobs_free(here->jobs);
     fx_gaps_free(here->gaps);
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    int result = nftw(here->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    int result = test_folder_remove(here->folder);
     free(here);
     return result;
 }

@@ -77,6 +77,7 @@ wall_time_is_read_and_written(void **state)
     assert_string_equal(text, "2026-11-23T01:02:03.000Z");
     assert_int_equal(fx_wall_parse("yesterday", &when, &err), FX_ERR_INVALID);
     assert_int_equal(fx_wall_parse("2026-11-23T01:02:03Zx", &when, &err), FX_ERR_INVALID);
+    assert_int_equal(fx_wall_parse("9999-11-23T01:02:03Z", &when, &err), FX_ERR_INVALID);
     fx_wall_format((fx_wall){.ns = -1}, text);
     assert_string_equal(text, "1969-12-31T23:59:59.999Z");
 }

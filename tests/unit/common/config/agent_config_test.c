@@ -142,6 +142,12 @@ refuses_what_contradicts_itself(void **state)
     assert_int_equal(
         load_changed("repository: {url: \"posix:repo\", key_file: repo.key}\n", "", &err),
         FX_ERR_INVALID);
+    assert_int_equal(
+        load_changed("key_file: repo.key}", "key_file: repo.key, compression: 20}", &err),
+        FX_ERR_INVALID);
+    assert_non_null(strstr(err.message, "compression"));
+    assert_int_equal(
+        load_changed("key_file: repo.key}", "key_file: repo.key, compression: none}", &err), FX_OK);
 }
 
 static void
@@ -155,6 +161,7 @@ refuses_aliases_and_empty_files(void **state)
         load_changed("host: usw2-db1\nregion: us-west-2", "host: &a usw2-db1\nregion: *a", &err),
         FX_ERR_INVALID);
     assert_int_equal(load("", &config, &err), FX_ERR_INVALID);
+    assert_int_equal(load("# nothing\n", &config, &err), FX_ERR_INVALID);
     assert_int_equal(load("[1, 2", &config, &err), FX_ERR_INVALID);
 }
 

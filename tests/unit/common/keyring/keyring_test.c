@@ -1,4 +1,3 @@
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +11,7 @@
 
 #include "common/base/file.h"
 #include "common/keyring/manage.h"
+#include "tests/support/folder.h"
 
 static char folder[] = "/tmp/fx_keyring_test_XXXXXX";
 
@@ -23,20 +23,10 @@ make_folder(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int
 remove_folder(void **state)
 {
     (void)state;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return test_folder_remove(folder);
 }
 
 static const char *

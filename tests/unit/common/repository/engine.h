@@ -20,6 +20,7 @@
 #include "common/base/rng.h"
 #include "common/repository/tree.h"
 #include "common/store/fault/fault.h"
+#include "tests/support/folder.h"
 
 enum { URL_BYTES = 128, FILES = 3 };
 
@@ -45,21 +46,11 @@ make_folder(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int
 remove_folder(void **state)
 {
     (void)state;
     fx_repository_key_free(key);
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return test_folder_remove(folder);
 }
 
 static void
@@ -149,10 +140,10 @@ restore(const char *url, const char *id, int version, fx_err *err)
 {
     FX_AUTO(fx_repository) repository = NULL;
     FX_AUTO(fx_tree) tree = NULL;
-    fx_chunk_id root;
+    fx_root root;
     if (fx_repository_open(url, key, &repository, err) != FX_OK ||
         fx_repository_snapshot_root(repository, id, &root, err) != FX_OK ||
-        fx_tree_read(repository, &root, &tree, err) != FX_OK) {
+        fx_tree_read(&root.chunks, &root.id, &tree, err) != FX_OK) {
         return err->code;
     }
     assert_int_equal(tree->node_count, FILES);
@@ -161,7 +152,7 @@ restore(const char *url, const char *id, int version, fx_err *err)
         FX_BUF_AUTO got;
         content_of(i, version, &expected);
         fx_buf_init(&got, FX_CHUNK_MAX_BYTES);
-        if (fx_repository_read_chunk(repository, &tree->nodes[i].extents[0].chunk, &got, err) !=
+        if (fx_repository_read_chunk(&root.chunks, &tree->nodes[i].extents[0].chunk, &got, err) !=
             FX_OK) {
             return err->code;
         }

@@ -1,4 +1,3 @@
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +10,7 @@
 #include <cmocka.h>
 
 #include "common/repository/kept.h"
+#include "tests/support/folder.h"
 
 enum { PATH_BYTES = 128 };
 
@@ -24,20 +24,10 @@ make_folder(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int
 remove_folder(void **state)
 {
     (void)state;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return test_folder_remove(folder);
 }
 
 static fx_chunk_id

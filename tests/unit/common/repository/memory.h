@@ -50,9 +50,9 @@ fx_writer_add_chunk(
 
 fx_code
 fx_repository_read_chunk(
-    fx_repository *repository, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
+    const fx_chunks *chunks, const fx_chunk_id *id, fx_buf *out_content, fx_err *err)
 {
-    (void)repository;
+    (void)chunks;
     size_t number = 0;
     memcpy(&number, id->bytes, sizeof number);
     if (number >= memory_chunk_count) {

@@ -201,6 +201,13 @@ another_repository_heals_nothing(void **state)
     assert_int_equal(repair(url, other, true, &to, &report, &err), FX_ERR_CONFLICT);
 }
 
+static fx_code
+reindex(const char *url, bool dry_run, fx_reindex_report *out_report, fx_err *err)
+{
+    const fx_reindex_options options = {.key = key, .dry_run = dry_run};
+    return fx_repository_reindex(url, &options, out_report, err);
+}
+
 static void
 lost_and_damaged_indexes_are_made_anew(void **state)
 {
@@ -216,14 +223,14 @@ lost_and_damaged_indexes_are_made_anew(void **state)
     flip(object_at(url, "/indexes/"), 50);
     assert_int_not_equal(verify(url, false, &verified, &err), FX_OK);
     err = (fx_err){0};
-    assert_int_equal(fx_repository_reindex(url, key, true, &report, &err), FX_OK);
+    assert_int_equal(reindex(url, true, &report, &err), FX_OK);
     assert_int_not_equal(verify(url, false, &verified, &err), FX_OK);
     err = (fx_err){0};
-    assert_int_equal(fx_repository_reindex(url, key, false, &report, &err), FX_OK);
+    assert_int_equal(reindex(url, false, &report, &err), FX_OK);
     assert_int_equal(report.pack_count, 2);
     assert_int_equal(report.removed_count, 1);
     expect_whole(url, ids);
-    assert_int_equal(fx_repository_reindex(url, key, false, &report, &err), FX_OK);
+    assert_int_equal(reindex(url, false, &report, &err), FX_OK);
     assert_int_equal(report.pack_count + report.removed_count + report.index_count, 0);
 }
 

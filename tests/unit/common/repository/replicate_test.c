@@ -2,6 +2,7 @@
 
 #include "common/base/hex.h"
 #include "common/repository/collect.h"
+#include "common/repository/internal.h"
 #include "common/repository/lease.h"
 #include "common/repository/replicate.h"
 #include "common/store/store.h"
@@ -283,6 +284,42 @@ what_is_damaged_is_not_copied(void **state)
     expect_whole(to, 1);
 }
 
+/* Settlements are not signed: who may put into the source could make void what lies in all tiers.
+ */
+static void
+what_the_source_calls_void_stays_in_the_tier_that_has_it(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char from[URL_BYTES];
+    char to[URL_BYTES];
+    fx_snapshot ids[2];
+    fx_snapshot_list list = {0};
+    size_t unreadable_count = 0;
+    fx_replicate_report report;
+    fx_collect_report collected;
+    const fx_id_set none = {0};
+    const fx_collect_options options = {.live_percent = 60};
+    FX_AUTO(fx_repository) repository = NULL;
+    make_source(from, ids, 1);
+    new_url(to);
+    assert_int_equal(replicate(from, to, &report, &err), FX_OK);
+    assert_int_equal(fx_repository_open(from, key, &repository, &err), FX_OK);
+    assert_int_equal(fx_repository_list(repository, &list, &unreadable_count, &err), FX_OK);
+    assert_int_equal(list.count, 1);
+    assert_int_equal(fx_lease_revoke(repository->store, list.items[0].lease, &err), FX_OK);
+    assert_int_equal(fx_lease_settle(repository->store, list.items[0].lease, &none, &err), FX_OK);
+    fx_snapshot_list_free(&list);
+    assert_int_equal(backup(from, 2, &ids[1], &err), FX_OK);
+    assert_int_equal(replicate(from, to, &report, &err), FX_OK);
+    assert_int_equal(restore_listed(from, ids, 2), 1);
+    assert_int_equal(restore_listed(to, ids, 2), 2);
+    assert_int_equal(count_objects(to, "/settled/"), 1);
+    assert_int_equal(count_objects(to, "/revocations/"), 1);
+    assert_int_equal(fx_repository_collect(to, key, &options, &collected, &err), FX_OK);
+    expect_whole(to, 2);
+}
+
 /* A collector at the target is about to remove a pack that a snapshot may need. */
 static void
 a_marked_pack_is_not_counted_on(void **state)
@@ -370,6 +407,7 @@ main(void)
         cmocka_unit_test(power_lost_at_any_change_leaves_whole_snapshots),
         cmocka_unit_test(an_answer_lost_at_any_change_leaves_whole_snapshots),
         cmocka_unit_test(what_is_damaged_is_not_copied),
+        cmocka_unit_test(what_the_source_calls_void_stays_in_the_tier_that_has_it),
         cmocka_unit_test(a_marked_pack_is_not_counted_on),
         cmocka_unit_test(a_snapshot_that_arrives_late_is_whole),
     };

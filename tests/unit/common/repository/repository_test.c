@@ -64,7 +64,7 @@ snapshots_are_listed_without_a_key_and_found(void **state)
     assert_int_equal(code, FX_ERR_NOT_FOUND);
     code = fx_repository_find(repository, "0f", NULL, NULL, any, &found, &err);
     assert_int_equal(code, FX_ERR_INVALID);
-    fx_chunk_id root;
+    fx_root root;
     code = fx_repository_snapshot_root(repository, snapshots[0].id, &root, &err);
     assert_int_equal(code, FX_ERR_WRONG_KEY);
 }

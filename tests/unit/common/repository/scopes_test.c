@@ -1,4 +1,3 @@
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,10 +11,15 @@
 
 #include "common/base/hex.h"
 #include "common/keyring/manage.h"
+#include "common/repository/collect.h"
+#include "common/repository/index_writer.h"
+#include "common/repository/internal.h"
 #include "common/repository/object.h"
 #include "common/repository/scopes.h"
 #include "common/repository/sweep.h"
+#include "common/repository/tree.h"
 #include "common/store/fault/fault.h"
+#include "tests/support/folder.h"
 
 enum { URL_BYTES = 128 };
 
@@ -31,20 +35,10 @@ make_folder(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
-static int
 remove_folder(void **state)
 {
     (void)state;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return test_folder_remove(folder);
 }
 
 static void
@@ -234,7 +228,7 @@ no_changed_bit_of_a_key_object_passes(void **state)
     (void)state;
     fx_err err = {0};
     FX_AUTO(fx_keyring) keyring = make_keyring();
-    FX_AUTO(fx_keyring) exported = export_one(keyring);
+    fx_keyring_free(export_one(keyring)); /* the keyring notes it */
     FX_AUTO(fx_repository_key) key = open_key(keyring);
     const fx_keyring_scope *scope = &keyring->scopes[0];
     FX_AUTO(fx_key_object) object = fx_key_object_of(keyring, scope, &scope->versions[0]);
@@ -487,6 +481,102 @@ a_forged_erasure_sweeps_nothing(void **state)
     assert_int_equal(get(url, key, "b", &err), FX_OK);
 }
 
+/* A snapshot of nothing in the scope that is written to: one pack, of a tree. */
+static void
+save(const char *url, const fx_repository_key *key, const char *source, fx_snapshot *out_snapshot)
+{
+    fx_err err = {0};
+    FX_AUTO(fx_repository) repository = NULL;
+    FX_AUTO(fx_writer) writer = NULL;
+    fx_chunk_id root;
+    fx_tree empty = {0};
+    fx_snapshot snapshot = {.host = fx_name_of("db1"), .kind = "files", .note = "{}"};
+    (void)snprintf(snapshot.source, sizeof snapshot.source, "%s", source);
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    assert_int_equal(fx_writer_open(repository, &writer, &err), FX_OK);
+    assert_int_equal(fx_tree_write(writer, &empty, &root, &err), FX_OK);
+    assert_int_equal(fx_writer_commit(writer, &root, &snapshot, &err), FX_OK);
+    *out_snapshot = snapshot;
+}
+
+/* As who may write to one scope can: an index object of it that names all packs that there are. */
+static void
+claim_packs(const char *url, const fx_repository_key *key)
+{
+    fx_err err = {0};
+    fx_session session;
+    fx_index_writer writer;
+    fx_id_set packs = {0};
+    FX_AUTO(fx_repository) repository = NULL;
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    assert_int_equal(fx_repository_list_packs(repository, &packs, &err), FX_OK);
+    assert_int_equal(packs.count, 1);
+    assert_int_equal(fx_session_begin(key, &session, &err), FX_OK);
+    fx_index_writer_init(&writer, repository->store, &session);
+    for (size_t i = 0; i < packs.capacity; i++) {
+        fx_index_pack pack = {.size_bytes = 1000, .blob_count = 1};
+        if (packs.used[i]) {
+            memcpy(pack.name, packs.slots[i].bytes, sizeof pack.name);
+            assert_int_equal(
+                fx_index_writer_add(&writer, &pack, pack.name, sizeof pack.name, &err), FX_OK);
+        }
+    }
+    assert_int_equal(fx_index_writer_finish(&writer, &err), FX_OK);
+    fx_index_writer_free(&writer);
+    fx_id_set_free(&packs);
+}
+
+static void
+a_collector_takes_no_pack_of_another_scope(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    fx_root root;
+    fx_snapshot snapshot;
+    fx_collect_report report = {0};
+    const fx_collect_options options = {.live_percent = 60};
+    new_url(url);
+    FX_AUTO(fx_keyring) keyring = make_keyring();
+    FX_AUTO(fx_repository_key) key = open_key(keyring);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    assert_int_equal(fx_repository_key_select(key, "two", &err), FX_OK);
+    save(url, key, "files:two", &snapshot);
+    assert_int_equal(fx_repository_key_select(key, "one", &err), FX_OK);
+    claim_packs(url, key);
+    assert_int_equal(fx_repository_collect(url, key, &options, &report, &err), FX_OK);
+    assert_int_equal(report.removed_pack_count, 0);
+    FX_AUTO(fx_repository) repository = NULL;
+    FX_AUTO(fx_tree) tree = NULL;
+    assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
+    assert_int_equal(fx_repository_snapshot_root(repository, snapshot.id, &root, &err), FX_OK);
+    assert_int_equal(fx_tree_read(&root.chunks, &root.id, &tree, &err), FX_OK);
+    /* What it claimed is not said again. */
+    fx_verify_report found = {0};
+    assert_int_equal(fx_repository_verify(repository, true, NULL, NULL, &found, &err), FX_OK);
+}
+
+static void
+a_collection_counts_the_needed_chunks_of_all_scopes(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    char url[URL_BYTES];
+    fx_snapshot snapshot;
+    fx_collect_report report = {0};
+    const fx_collect_options options = {.live_percent = 60};
+    new_url(url);
+    FX_AUTO(fx_keyring) keyring = make_keyring();
+    FX_AUTO(fx_repository_key) key = open_key(keyring);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    save(url, key, "files:one", &snapshot);
+    assert_int_equal(fx_repository_key_select(key, "two", &err), FX_OK);
+    save(url, key, "files:two", &snapshot);
+    assert_int_equal(fx_repository_collect(url, key, &options, &report, &err), FX_OK);
+    assert_int_equal(report.chunk_count, 2);
+    assert_int_equal(report.live_chunk_count, 2);
+}
+
 int
 main(void)
 {
@@ -494,6 +584,8 @@ main(void)
         cmocka_unit_test(a_key_reads_its_scopes_and_no_other),
         cmocka_unit_test(a_sweep_that_is_cut_off_anywhere_takes_nothing_else),
         cmocka_unit_test(a_forged_erasure_sweeps_nothing),
+        cmocka_unit_test(a_collector_takes_no_pack_of_another_scope),
+        cmocka_unit_test(a_collection_counts_the_needed_chunks_of_all_scopes),
         cmocka_unit_test(a_scope_that_the_repository_lacks_is_not_written_to),
         cmocka_unit_test(a_writer_knows_what_it_stored_and_reads_nothing),
         cmocka_unit_test(an_object_of_a_key_that_nobody_has_is_damaged),

@@ -1,7 +1,6 @@
 #include "tests/unit/common/repository/engine.h"
 
 #include "common/base/hex.h"
-#include "common/keyring/manage.h"
 #include "common/repository/collect.h"
 #include "common/repository/internal.h"
 #include "common/repository/key.h"
@@ -11,24 +10,6 @@
 #include "tests/support/poison.h"
 
 enum { STORED_BYTES = 24000 }; /* of a file that does not compress */
-
-/* What a host that can only write has. */
-static fx_repository_key *
-thief_key(void)
-{
-    fx_err err = {0};
-    fx_keyring *exported = NULL;
-    fx_repository_key *exported_key = NULL;
-    FX_AUTO(fx_keyring) keyring = NULL;
-    FX_AUTO(fx_opener) opener = fx_opener_new();
-    fx_name label = fx_name_of("web-1");
-    assert_int_equal(fx_keyring_load(key_path, &keyring, &err), FX_OK);
-    assert_int_equal(
-        fx_keyring_export(keyring, opener, &keyring->scopes[0], &label, &exported, &err), FX_OK);
-    assert_int_equal(fx_repository_key_of(exported, opener, &exported_key, &err), FX_OK);
-    exported_key->own = exported;
-    return exported_key;
-}
 
 /* Backs up with another key and cache: another host. What it added to the store. */
 static uint64_t
@@ -85,7 +66,7 @@ nobody_counts_on_a_pack_that_lies(void **state)
     char where[URL_BYTES];
     fx_verify_report report = {0};
     FX_BUF_AUTO content;
-    FX_AUTO(fx_repository_key) thief = thief_key();
+    FX_AUTO(fx_repository_key) thief = fx_write_only_key(key_path);
     new_url(url);
     new_cache(where);
     content_of(1, 1, &content);
@@ -115,7 +96,7 @@ nobody_counts_on_an_index_that_lies(void **state)
     char first[FX_SNAPSHOT_ID_TEXT_BYTES];
     char id[FX_SNAPSHOT_ID_TEXT_BYTES];
     FX_BUF_AUTO content;
-    FX_AUTO(fx_repository_key) thief = thief_key();
+    FX_AUTO(fx_repository_key) thief = fx_write_only_key(key_path);
     new_url(url);
     assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
     (void)backup_as(key, NULL, url, 1, first);
@@ -140,7 +121,7 @@ a_lie_about_a_pack_that_nobody_opened_removes_nothing(void **state)
     char url[URL_BYTES];
     char id[FX_SNAPSHOT_ID_TEXT_BYTES];
     FX_BUF_AUTO content;
-    FX_AUTO(fx_repository_key) thief = thief_key();
+    FX_AUTO(fx_repository_key) thief = fx_write_only_key(key_path);
     new_url(url);
     content_of(FILES - 1, 2, &content);
     assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
@@ -165,7 +146,7 @@ a_writer_remembers_what_it_stored(void **state)
     char id[FX_SNAPSHOT_ID_TEXT_BYTES];
     char where[URL_BYTES];
     char other[URL_BYTES];
-    FX_AUTO(fx_repository_key) writer = thief_key();
+    FX_AUTO(fx_repository_key) writer = fx_write_only_key(key_path);
     new_url(url);
     new_cache(where);
     new_cache(other);
@@ -191,7 +172,7 @@ a_collection_takes_no_memory_away(void **state)
     char id[FX_SNAPSHOT_ID_TEXT_BYTES];
     char where[URL_BYTES];
     fx_verify_report report = {0};
-    FX_AUTO(fx_repository_key) writer = thief_key();
+    FX_AUTO(fx_repository_key) writer = fx_write_only_key(key_path);
     new_url(url);
     new_cache(where);
     assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
@@ -228,7 +209,7 @@ what_a_verifier_opened_counts_for_all(void **state)
     char where[URL_BYTES];
     char other[URL_BYTES];
     fx_verify_report report = {0};
-    FX_AUTO(fx_repository_key) writer = thief_key();
+    FX_AUTO(fx_repository_key) writer = fx_write_only_key(key_path);
     new_url(url);
     new_cache(where);
     new_cache(other);

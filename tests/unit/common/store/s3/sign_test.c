@@ -12,9 +12,9 @@ typedef struct sign_vector {
     const char *method;
     const char *region;
     const char *path;
-    fx_s3_pair query[FX_S3_PARAMETER_MAX];
+    fx_remote_pair query[FX_REMOTE_PAIR_MAX];
     size_t query_count;
-    fx_s3_pair headers[FX_S3_SIGNED_HEADER_MAX];
+    fx_remote_pair headers[FX_S3_SIGNED_HEADER_MAX];
     size_t header_count;
     const char *payload_digest;
     const char *authorization;
@@ -47,7 +47,7 @@ signatures_are_those_of_botocore(void **state)
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
         const sign_vector *v = &vectors[i];
         fx_err err = {0};
-        fx_s3_pair pairs[FX_S3_PARAMETER_MAX];
+        fx_remote_pair pairs[FX_REMOTE_PAIR_MAX];
         FX_BUF_AUTO query;
         FX_BUF_AUTO authorization;
         fx_buf_init(&query, 4096);
@@ -77,7 +77,7 @@ queries_are_sorted_and_encoded(void **state)
 {
     (void)state;
     fx_err err = {0};
-    fx_s3_pair pairs[] = {{"uploadId", "a+b/c="}, {"partNumber", "2"}, {"Z", ""}};
+    fx_remote_pair pairs[] = {{"uploadId", "a+b/c="}, {"partNumber", "2"}, {"Z", ""}};
     FX_BUF_AUTO query;
     fx_buf_init(&query, 100);
     assert_int_equal(fx_s3_build_query(pairs, 3, &query, &err), FX_OK);

@@ -1,4 +1,8 @@
-/* Messages of BASE_BACKUP from bytes: two bytes of length, then the message, and so on. */
+/*
+ * Messages of BASE_BACKUP from bytes: two bytes of length, then the message, and so on.
+ */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/source/postgres/format/stream.h"
@@ -31,8 +35,42 @@ on_end(void *ctx, fx_err *err)
     return FX_OK;
 }
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
+/* A copy of the message; where it begins with a header of tar, that gets the checksum that it
+ * needs. */
+static unsigned char *
+mended(const uint8_t *data, size_t size_bytes)
+{
+    enum { CHECKSUM_AT = 148, CHECKSUM_BYTES = 8 };
+    unsigned char *copy = malloc(size_bytes + 1);
+    FX_ASSERT(copy != NULL);
+    if (size_bytes > 0) {
+        memcpy(copy, data, size_bytes);
+    }
+    if (size_bytes > FX_TAR_BLOCK_BYTES && copy[0] == 'd' && copy[1] != '\0') {
+        unsigned sum = 0;
+        unsigned char *header = copy + 1;
+        memset(header + CHECKSUM_AT, ' ', CHECKSUM_BYTES);
+        for (size_t i = 0; i < FX_TAR_BLOCK_BYTES; i++) {
+            sum += header[i];
+        }
+        (void)snprintf((char *)header + CHECKSUM_AT, CHECKSUM_BYTES, "%06o", sum);
+    }
+    return copy;
+}
+
+static fx_code
+feed(fx_backup_stream *stream, const uint8_t *data, size_t size_bytes, bool is_mended)
+{
+    fx_err err = {0};
+    unsigned char *copy = is_mended ? mended(data, size_bytes) : NULL;
+    const fx_bytes message = {.data = is_mended ? copy : data, .size_bytes = size_bytes};
+    fx_code code = fx_backup_stream_feed(stream, message, &err);
+    free(copy);
+    return code;
+}
+
+static void
+run(const uint8_t *data, size_t size_bytes, bool is_mended)
 {
     size_t got_bytes = 0;
     fx_err err = {0};
@@ -49,13 +87,19 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         const size_t wanted = (size_t)data[at] << 8 | data[at + 1];
         at += 2;
         const size_t length = wanted < size_bytes - at ? wanted : size_bytes - at;
-        const fx_bytes message = {.data = data + at, .size_bytes = length};
-        if (fx_backup_stream_feed(&stream, message, &err) != FX_OK) {
-            return 0;
+        if (feed(&stream, data + at, length, is_mended) != FX_OK) {
+            return;
         }
         at += length;
     }
     fx_ignore(fx_backup_stream_finish(&stream, &err), "any result is right, a crash is not");
     FX_ASSERT(got_bytes <= size_bytes);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
+{
+    run(data, size_bytes, false);
+    run(data, size_bytes, true);
     return 0;
 }
