@@ -25,6 +25,7 @@
 #include "common/base/file.h"
 #include "common/dns/ldns.h"
 #include "coordinator/dns/dns.h"
+#include "tests/support/port.h"
 
 #define SECRET       "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 #define WRONG_SECRET "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="
@@ -72,14 +73,6 @@ listen_anywhere(uint16_t *out_port)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &at_bytes), 0);
     *out_port = ntohs(at.sin_port);
     return fd;
-}
-
-static uint16_t
-free_port(void)
-{
-    uint16_t found = 0;
-    (void)close(listen_anywhere(&found));
-    return found;
 }
 
 static fx_coordinator_dns
@@ -191,7 +184,7 @@ start_server(void **state)
     assert_non_null(mkdtemp(folder));
     path_of("run", path);
     assert_int_equal(mkdir(path, 0700), 0);
-    port = free_port();
+    port = test_free_port();
     (void)snprintf(text, sizeof text, knot_text, folder, port, folder, folder);
     write_file("knot.conf", 0600, text);
     write_file("zone", 0600, zone_text);
@@ -752,7 +745,7 @@ ends_by_the_deadline_when_the_server_is_gone_or_silent(void **state)
     uint16_t silent = 0;
     char key_path[128];
     fx_coordinator_dns config = options("rfc2136", "db.dr.test", key_path);
-    config.port = free_port();
+    config.port = test_free_port();
     FX_AUTO(fx_dns) gone = NULL;
     assert_int_equal(fx_dns_open(&config, &gone, &err), FX_OK);
     assert_int_equal(set_one(gone, "127.0.0.11", 1, &err), FX_ERR_UNREACHABLE);

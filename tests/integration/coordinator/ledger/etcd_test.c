@@ -1,7 +1,5 @@
 /* The ledger's store and member against a real cluster of three etcd members with TLS on loopback.
  */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +20,7 @@
 #include "coordinator/ledger/ledger.h"
 #include "coordinator/ledger/maintenance.h"
 #include "coordinator/ledger/member.h"
+#include "tests/support/port.h"
 
 enum { MEMBERS = 3, PATH_BYTES = 128, QUOTA_BYTES = 16 * 1024 * 1024 };
 
@@ -52,19 +50,6 @@ run(const char *first, const char *second, const char *third, const char *fourth
     assert_int_equal(status, 0);
 }
 
-static int
-free_port(void)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
-
 static void
 make_paths(void)
 {
@@ -74,8 +59,8 @@ make_paths(void)
     size_t used = 0;
     for (int i = 0; i < MEMBERS; i++) {
         (void)snprintf(names[i], sizeof names[i], "m%d", i);
-        (void)snprintf(client_urls[i], PATH_BYTES, "https://127.0.0.1:%d", free_port());
-        (void)snprintf(peer_urls[i], PATH_BYTES, "https://127.0.0.1:%d", free_port());
+        (void)snprintf(client_urls[i], PATH_BYTES, "https://127.0.0.1:%d", test_free_port());
+        (void)snprintf(peer_urls[i], PATH_BYTES, "https://127.0.0.1:%d", test_free_port());
         (void)snprintf(data_dirs[i], PATH_BYTES, "%s/%s/data", folder, names[i]);
         (void)snprintf(state_dirs[i], PATH_BYTES, "%s/%s", folder, names[i]);
         int length = snprintf(
@@ -182,6 +167,23 @@ stop_cluster(void **state)
     fx_etcd_free(etcd);
     run("/bin/rm", "-rf", folder, NULL, NULL);
     return 0;
+}
+
+/* A stop takes hold some time after kill has returned: until then the member still answers. */
+static void
+pause_member(int i)
+{
+    pid_t pid = fx_etcd_member_pid(members[i]);
+    int status = 0;
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+static void
+resume_member(int i)
+{
+    assert_int_equal(kill(fx_etcd_member_pid(members[i]), SIGCONT), 0);
 }
 
 static fx_ledger_touch
@@ -323,7 +325,7 @@ a_stopped_member_is_passed_over(void **state)
     (void)state;
     fx_err err = {0};
     fx_ledger_store store = fx_etcd_store(etcd);
-    assert_int_equal(kill(fx_etcd_member_pid(members[0]), SIGSTOP), 0);
+    pause_member(0);
     wait_until_served(&err); /* it may have led: then an election comes first */
     int64_t revision = 0;
     fx_mono began = fx_clock_mono();
@@ -333,7 +335,7 @@ a_stopped_member_is_passed_over(void **state)
             store.read(store.ctx, "/h/", 0, in_ms(1000), note, &s, &revision, &err), FX_OK);
     }
     assert_true(fx_dur_ms(fx_mono_since(fx_clock_mono(), began)) < 3000);
-    assert_int_equal(kill(fx_etcd_member_pid(members[0]), SIGCONT), 0);
+    resume_member(0);
 }
 
 static void
@@ -496,9 +498,9 @@ each_member_tells_its_size_and_who_leads(void **state)
     assert_int_equal(leaders, 1);
     assert_true(health.revision > 0);
     assert_int_equal(fx_store_judge(&health), FX_STORE_WELL);
-    assert_int_equal(kill(fx_etcd_member_pid(members[1]), SIGSTOP), 0);
+    pause_member(1);
     health = look();
-    assert_int_equal(kill(fx_etcd_member_pid(members[1]), SIGCONT), 0);
+    resume_member(1);
     assert_true(health.members[0].answers && health.members[2].answers);
     assert_false(health.members[1].answers);
 }
@@ -577,8 +579,8 @@ without_a_quorum_nothing_is_promised(void **state)
 {
     (void)state;
     fx_err err = {0};
-    assert_int_equal(kill(fx_etcd_member_pid(members[1]), SIGSTOP), 0);
-    assert_int_equal(kill(fx_etcd_member_pid(members[2]), SIGSTOP), 0);
+    pause_member(1);
+    pause_member(2);
     fx_ledger_store store = fx_etcd_store(etcd);
     int64_t revision = 0;
     seen s = {0};
@@ -588,8 +590,8 @@ without_a_quorum_nothing_is_promised(void **state)
     code = store.commit(store.ctx, &touch, 1, in_ms(1500), &revision, &err);
     assert_int_not_equal(code, FX_OK);
     assert_int_not_equal(code, FX_ERR_CONFLICT);
-    assert_int_equal(kill(fx_etcd_member_pid(members[1]), SIGCONT), 0);
-    assert_int_equal(kill(fx_etcd_member_pid(members[2]), SIGCONT), 0);
+    resume_member(1);
+    resume_member(2);
     wait_until_served(&err);
 }
 
