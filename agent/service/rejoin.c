@@ -235,10 +235,28 @@ end(const fx_keeper *keeper, fx_err *err)
 
 /* ---- rewinding ------------------------------------------------------------------------------ */
 
+/* A server in single-user mode: recovers to the end of its WAL, makes a checkpoint and ends. */
+static fx_code
+run_recovery(const fx_keeper *keeper, fx_err *err)
+{
+    char program[PATH_MAX];
+    (void)snprintf(program, sizeof program, "%s/postgres", keeper->config->postgres->bin_dir);
+    const char *argv[] = {
+        program, "--single", "-D", keeper->config->postgres->data_dir, "template1", NULL};
+    FX_BUF_AUTO text;
+    fx_buf_init(&text, TEXT_MAX_BYTES);
+    fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(REWIND_MS));
+    return fx_keeper_run(keeper, argv, deadline, &text, err);
+}
+
 /*
  * Files of a server that crashed are recovered first, by a server in single-user mode that
  * pg_rewind starts; it refuses to while standby.signal is there. The agent starts nothing
  * meanwhile, and the guard writes the file before it starts a standby.
+ *
+ * pg_rewind before PostgreSQL 16 takes the timeline of the last checkpoint for the files' own. A
+ * server that died soon after its promotion and was a standby since has none on its newest one:
+ * then we recover it.
  */
 static fx_code
 prepare_recovery(const fx_keeper *keeper, fx_err *err)
@@ -248,9 +266,14 @@ prepare_recovery(const fx_keeper *keeper, fx_err *err)
     if (fx_follow_read_control(keeper, &control, err) != FX_OK) {
         return err->code;
     }
+    bool is_behind = control.is_shut_down && control.recovered_timeline > control.timeline;
     (void)snprintf(path, sizeof path, "%s/standby.signal", keeper->config->postgres->data_dir);
-    if (!control.is_shut_down && unlink(path) != 0 && errno != ENOENT) {
+    if ((!control.is_shut_down || is_behind) && unlink(path) != 0 && errno != ENOENT) {
         return fx_fail_errno(err, errno, "could not remove \"%s\"", path);
+    }
+    if (is_behind && run_recovery(keeper, err) != FX_OK) {
+        return fx_err_wrap(
+            err, "making a checkpoint on timeline %" PRIu32, control.recovered_timeline);
     }
     return FX_OK;
 }
