@@ -3,6 +3,7 @@
 #include "agent/verbs/report.h"
 #include "agent/verbs/verb.h"
 #include "common/base/clock.h"
+#include "common/repository/hiding.h"
 #include "common/store/store.h"
 
 #include <inttypes.h>
@@ -13,8 +14,9 @@ enum { EXAMINE_MAX_MS = 60000, SKEW_MAX_S = 60 };
 static const fx_usage usage = {
     .text =
         "Usage: fortress-agent doctor store --repo URL [--json]\n"
-        "Tries what a store can do and how well it protects what is in it, with an object of its\n"
-        "own that it removes. It needs no key and no repository there.\n"
+        "Tries what a store can do and how well it protects what is in it, with objects of its\n"
+        "own that it removes where it may. It needs no key and no repository there. Run it with\n"
+        "the credentials of the hosts: what these may do a thief of theirs may.\n"
         "\n"
         "  --repo URL  a path, posix:PATH, s3:… or azure:…; or FORTRESS_REPO\n"
         "  --json      events as JSON, one a line\n"
@@ -45,11 +47,17 @@ typedef struct line {
     fx_store_finding finding;
 } line;
 
-enum { LINE_COUNT = 10 };
+enum { LINE_COUNT = 11 };
+
+typedef struct findings {
+    fx_store_examination store;
+    fx_store_finding can_hide; /* snapshots of others */
+} findings;
 
 static void
-fill_lines(const fx_store_examination *found, line out_lines[LINE_COUNT])
+fill_lines(const findings *all, line out_lines[LINE_COUNT])
 {
+    const fx_store_examination *found = &all->store;
     const line lines[LINE_COUNT] = {
         {"stores objects", "can_put", found->can_put},
         {"gives them back", "can_get", found->can_get},
@@ -61,6 +69,7 @@ fill_lines(const fx_store_examination *found, line out_lines[LINE_COUNT])
         {"keeps old versions", "versioning", found->versioning},
         {"has Object Lock", "object_lock", found->object_lock},
         {"has unfinished uploads", "leftovers", found->leftovers},
+        {"lets snapshots be hidden", "can_hide", all->can_hide},
     };
     for (size_t i = 0; i < LINE_COUNT; i++) {
         out_lines[i] = lines[i];
@@ -69,27 +78,49 @@ fill_lines(const fx_store_examination *found, line out_lines[LINE_COUNT])
 
 /* Can whoever holds these credentials, and so a stolen host, destroy what is stored? */
 static fx_store_finding
-withstands_thief(const fx_store_examination *found)
+withstands_thief(const findings *all)
 {
+    const fx_store_examination *found = &all->store;
     bool is_retained = found->object_lock == FX_STORE_YES && found->versioning == FX_STORE_YES &&
                        found->lock_days > 0;
     if (is_retained) {
         return FX_STORE_YES;
     }
-    if (found->can_remove == FX_STORE_YES || found->refuses_replacement == FX_STORE_NO) {
+    if (found->can_remove == FX_STORE_YES || found->refuses_replacement == FX_STORE_NO ||
+        all->can_hide == FX_STORE_YES) {
         return FX_STORE_NO;
     }
     /* That this program cannot remove is no proof: only a policy that binds the credentials is. */
-    return found->can_remove == FX_STORE_NO && found->refuses_replacement == FX_STORE_YES
+    return found->can_remove == FX_STORE_NO && found->refuses_replacement == FX_STORE_YES &&
+                   all->can_hide == FX_STORE_NO
                ? FX_STORE_YES
                : FX_STORE_NOT_KNOWN;
 }
 
+/* What he hides from lists goes with the next collection of an honest host. */
 static void
-print_findings(const char *repo, const fx_store_examination *found)
+try_hiding(fx_store *store, findings *all)
 {
+    fx_err err = {0};
+    if (all->store.can_put != FX_STORE_YES) {
+        return;
+    }
+    if (fx_hiding_try(store, &all->can_hide, &err) != FX_OK) {
+        fx_store_note(&all->store, "%.180s", err.message);
+    } else if (all->can_hide == FX_STORE_YES && all->store.can_remove != FX_STORE_YES) {
+        fx_store_note(
+            &all->store,
+            "who has these credentials can hide snapshots, and the next collection removes them: "
+            "docs/stores.md, \"Objects that hosts must not put\"");
+    }
+}
+
+static void
+print_findings(const char *repo, const findings *all)
+{
+    const fx_store_examination *found = &all->store;
     line lines[LINE_COUNT];
-    fill_lines(found, lines);
+    fill_lines(all, lines);
     (void)fputs("Store ", stdout);
     fx_print_safe(stdout, repo);
     (void)puts("");
@@ -116,7 +147,7 @@ print_findings(const char *repo, const fx_store_examination *found)
             "clock, less this host's",
             found->clock_skew.ns / 1000000000);
     }
-    (void)printf("  %-26s %s\n", "withstands a stolen host", finding_text(withstands_thief(found)));
+    (void)printf("  %-26s %s\n", "withstands a stolen host", finding_text(withstands_thief(all)));
     for (uint32_t i = 0; i < found->note_count; i++) {
         (void)fputs("  - ", stdout);
         fx_print_safe(stdout, found->notes[i]);
@@ -125,14 +156,15 @@ print_findings(const char *repo, const fx_store_examination *found)
 }
 
 static void
-fill_summary(const fx_store_examination *found, fx_json *summary)
+fill_summary(const findings *all, fx_json *summary)
 {
+    const fx_store_examination *found = &all->store;
     line lines[LINE_COUNT];
-    fill_lines(found, lines);
+    fill_lines(all, lines);
     for (size_t i = 0; i < LINE_COUNT; i++) {
         fx_json_set_text(summary, lines[i].key, finding_text(lines[i].finding));
     }
-    fx_json_set_text(summary, "withstands_stolen_host", finding_text(withstands_thief(found)));
+    fx_json_set_text(summary, "withstands_stolen_host", finding_text(withstands_thief(all)));
     fx_json_set_text(summary, "lock_mode", found->lock_mode);
     fx_json_set_int(summary, "lock_days", found->lock_days);
     fx_json_set_int(summary, "leftover_count", found->leftover_count);
@@ -186,7 +218,7 @@ fx_verb_doctor_store(int argc, char **argv)
     fx_report report;
     fx_err err = {0};
     FX_AUTO(fx_store) store = NULL;
-    fx_store_examination found = {0};
+    findings found = {0};
     int status = 0;
     if (!fx_options_read(argc, argv, &usage, &options, &status)) {
         return status;
@@ -195,13 +227,14 @@ fx_verb_doctor_store(int argc, char **argv)
     fx_json *summary = fx_json_object();
     fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(EXAMINE_MAX_MS));
     if (fx_store_open(options.repo, &store, &err) == FX_OK &&
-        fx_store_examine(store, deadline, &found, &err) == FX_OK) {
+        fx_store_examine(store, deadline, &found.store, &err) == FX_OK) {
+        try_hiding(store, &found);
         if (options.is_json) {
             fill_summary(&found, summary);
         } else {
             print_findings(options.repo, &found);
         }
-        warn(&report, options.repo, &found);
+        warn(&report, options.repo, &found.store);
     }
     return fx_report_end(&report, &err, summary);
 }

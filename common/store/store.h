@@ -279,7 +279,7 @@ typedef struct fx_store_driver {
  */
 bool fx_store_is_key(const char *key);
 
-/* For drivers: one more note, cut to its room; dropped where there is none. */
+/* One more note, cut to its room; dropped where there is none. */
 void fx_store_note(fx_store_examination *to, const char *fmt, ...) FX_PRINTF(2, 3);
 
 /* For drivers: fails with TIMEOUT (TRANSIENT) once the deadline has passed. */

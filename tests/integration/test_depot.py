@@ -72,7 +72,7 @@ def check_conformance(folder):
         print("  ", found, flush=True)
         for key in ("can_put", "can_get", "can_list", "can_append", "refuses_replacement", "withstands_stolen_host"):
             assert found[key] == "yes", found
-        assert found["can_remove"] == "no", found
+        assert found["can_remove"] == "no" and found["can_hide"] == "no", found
         check_refused_clients(server, secrets)
 
 

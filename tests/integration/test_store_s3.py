@@ -11,6 +11,7 @@ from support import AGENT, SOURCE, run, scratch
 
 OWNER = {"AWS_ACCESS_KEY_ID": "AKIDOWNER", "AWS_SECRET_ACCESS_KEY": "secret-of-the-owner"}
 READER = {"AWS_ACCESS_KEY_ID": "AKIDREADER", "AWS_SECRET_ACCESS_KEY": "secret-of-the-reader"}
+HOST = {"AWS_ACCESS_KEY_ID": "AKIDHOST", "AWS_SECRET_ACCESS_KEY": "secret-of-the-host"}
 SMALL = {"AWS_ACCESS_KEY_ID": "AKIDSMALL", "AWS_SECRET_ACCESS_KEY": "secret-of-the-small"}
 
 sys.path.append("/usr/lib/python3/dist-packages")
@@ -34,7 +35,7 @@ def client(server):
 
 
 def make_buckets(server):
-    for name, who in (("owner", OWNER), ("reader", READER), ("small", SMALL)):
+    for name, who in (("owner", OWNER), ("reader", READER), ("host", HOST), ("small", SMALL)):
         server.add_user(name, who["AWS_ACCESS_KEY_ID"], who["AWS_SECRET_ACCESS_KEY"])
     server.admin("quota", "set", "--quota-scope=bucket", "--uid=small", "--max-objects=4")
     server.admin("quota", "enable", "--quota-scope=bucket", "--uid=small")
@@ -226,12 +227,44 @@ def check_doctor(server):
     assert found["object_lock"] == "yes" and found["lock_mode"] == "COMPLIANCE", found
     assert found["lock_days"] == 30 and found["withstands_stolen_host"] == "yes", found
 
+    check_doctor_of_host(server)
     found = doctor(environment(**READER), f"s3:{server.endpoint}/shared/p", status=3)
     assert found["can_put"] == "no" and found["can_list"] == "yes", found
     done = run(AGENT, "doctor", "store", "--repo", f"s3:{server.endpoint}/nowhere/p", env=owner, status=6)
     assert "no such bucket" in done.err, done.err
     done = run(AGENT, "doctor", "store", "--repo", f"s3:{server.endpoint}/conformance/doctor", env=owner)
     assert "refuses to replace them    yes" in done.out, done.out
+
+
+def check_doctor_of_host(server):
+    """A host that may put and not remove: only a policy by prefix keeps it from hiding snapshots."""
+    s3, host, url = client(server), environment(**HOST), f"s3:{server.endpoint}/hosts/p"
+    allow = {"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/host"]},
+             "Action": ["s3:GetObject", "s3:PutObject", "s3:ListBucket"],
+             "Resource": ["arn:aws:s3:::hosts", "arn:aws:s3:::hosts/*"]}
+    deny = {"Effect": "Deny", "Principal": {"AWS": ["arn:aws:iam:::user/host"]}, "Action": "s3:PutObject",
+            "Resource": [f"arn:aws:s3:::hosts/p/{kind}/*"
+                         for kind in ("forgotten", "settled", "holds", "marks", "repairs")]}
+    s3.create_bucket(Bucket="hosts")
+    for statements, can_hide, withstands in (([allow], "yes", "no"), ([allow, deny], "no", "yes")):
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        s3.put_bucket_policy(Bucket="hosts", Policy=policy)
+        for _ in range(2):  # the first leaves what it may not remove
+            found = doctor(host, url)
+            assert found["can_put"] == "yes" and found["can_remove"] == "no", found
+            assert found["can_hide"] == can_hide and found["withstands_stolen_host"] == withstands, found
+    # Half of the policy does not do.
+    deny["Resource"] = ["arn:aws:s3:::hosts/p/forgotten/*"]
+    s3.put_bucket_policy(Bucket="hosts", Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow, deny]}))
+    assert doctor(host, url)["can_hide"] == "yes"
+    # What the doctor left troubles nobody.
+    s3.put_bucket_policy(Bucket="hosts", Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+    with scratch() as folder:
+        words = ("--repo", url, "--key-file", os.path.join(folder, "key"))
+        run(AGENT, "repo", "init", *words, env=environment(**HOST))
+        run(AGENT, "backup", "files", os.path.join(SOURCE, "proto"), *words, env=environment(**HOST))
+        assert "files:" in run(AGENT, "snapshots", *words, env=environment(**HOST)).out
+        run(AGENT, "verify", *words, env=environment(**HOST))
 
 
 def check_backup(server):
