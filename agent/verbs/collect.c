@@ -139,9 +139,11 @@ print_result(const fx_options *options, const fx_collect_report *result)
 }
 
 static fx_code
-sweep(const fx_options *options, fx_sweep_report *out_result, fx_err *err)
+sweep(const fx_options *options, fx_report *report, fx_sweep_report *out_result, fx_err *err)
 {
     FX_AUTO(fx_keyring) keyring = NULL;
+    const fx_sweep_options sweeping = {
+        .dry_run = options->dry_run, .progress = report->events.progress, .ctx = report};
     if (options->key_file == NULL) {
         return fx_fail(
             err, FX_ERR_INVALID, "could not tell what was erased: name the key file (--key-file)");
@@ -149,7 +151,7 @@ sweep(const fx_options *options, fx_sweep_report *out_result, fx_err *err)
     if (fx_keyring_load(options->key_file, &keyring, err) != FX_OK) {
         return err->code;
     }
-    return fx_repository_sweep_erased(options->repo, keyring, options->dry_run, out_result, err);
+    return fx_repository_sweep_erased(options->repo, keyring, &sweeping, out_result, err);
 }
 
 static int
@@ -158,7 +160,8 @@ run_sweep(const fx_options *options, fx_report *report)
     fx_err err = {0};
     fx_sweep_report result = {0};
     fx_json *summary = fx_json_object();
-    fx_code code = sweep(options, &result, &err);
+    fx_code code = sweep(options, report, &result, &err);
+    fx_report_end_progress(report);
     fx_json_set_int(summary, "scope_count", (int64_t)result.scope_count);
     fx_json_set_int(summary, "removed_snapshot_count", (int64_t)result.snapshot_count);
     fx_json_set_int(summary, "removed_pack_count", (int64_t)result.pack_count);

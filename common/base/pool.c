@@ -132,3 +132,52 @@ fx_pool_cores(void)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     return cores < 2 ? 2 : cores > 16 ? 16 : (unsigned)cores;
 }
+
+typedef struct each {
+    fx_pool_visit visit;
+    void *ctx;
+    size_t count;
+    pthread_mutex_t lock; /* guards all below */
+    size_t next;
+    fx_err failure;
+} each;
+
+static void
+visit_until_done(void *ctx)
+{
+    each *all = ctx;
+    (void)pthread_mutex_lock(&all->lock);
+    while (all->next < all->count && all->failure.code == FX_OK) {
+        size_t item = all->next++;
+        fx_err err = {0};
+        (void)pthread_mutex_unlock(&all->lock);
+        fx_code code = all->visit(all->ctx, item, &err);
+        (void)pthread_mutex_lock(&all->lock);
+        if (code != FX_OK && all->failure.code == FX_OK) {
+            all->failure = err;
+        }
+    }
+    (void)pthread_mutex_unlock(&all->lock);
+}
+
+fx_code
+fx_pool_each(unsigned at_once, size_t count, fx_pool_visit visit, void *ctx, fx_err *err)
+{
+    each all = {.visit = visit, .ctx = ctx, .count = count};
+    if (count == 0) {
+        return FX_OK;
+    }
+    unsigned threads = count < at_once ? (unsigned)count : at_once;
+    int result = pthread_mutex_init(&all.lock, NULL);
+    FX_ASSERT(result == 0);
+    fx_pool *pool = fx_pool_new(threads, threads);
+    for (unsigned i = 0; i < threads; i++) {
+        fx_pool_submit(pool, visit_until_done, &all);
+    }
+    fx_pool_free(pool);
+    (void)pthread_mutex_destroy(&all.lock);
+    if (all.failure.code != FX_OK) {
+        *err = all.failure;
+    }
+    return all.failure.code;
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/base/base.h"
+#include "common/base/err.h"
 
 typedef struct fx_pool fx_pool;
 
@@ -22,3 +23,14 @@ unsigned fx_pool_cores(void);
 
 /* Waits until no job waits or runs. thread: any but the pool's own */
 void fx_pool_drain(fx_pool *pool);
+
+/* errors: its own */
+typedef fx_code (*fx_pool_visit)(void *ctx, size_t item, fx_err *err);
+
+/*
+ * Visits items 0 to count - 1, at most `at_once` of them at a time, and none any more once a visit
+ * has failed. Returns when all visits have. errors: those of the visit that failed first. thread:
+ * any
+ */
+FX_MUST_USE fx_code
+fx_pool_each(unsigned at_once, size_t count, fx_pool_visit visit, void *ctx, fx_err *err);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/pool.h"
 #include "common/repository/collection.h"
 #include "common/repository/key.h"
 
@@ -162,18 +163,54 @@ fx_collection_learn(fx_collection *work, bool orphans_too, fx_err *err)
     return find_missing(work, err);
 }
 
+void
+fx_collection_part_init(fx_collection_part *part, fx_collection *work, const char *step)
+{
+    *part = (fx_collection_part){.work = work, .progress = {.step = step, .what = "packs"}};
+    part->packs = calloc(work->pack_count + 1, sizeof *part->packs);
+    FX_ASSERT(part->packs != NULL);
+    for (size_t i = 0; i < work->pack_count; i++) {
+        if (work->doomed[i] && !work->missing[i]) { /* of several numbers, only one is */
+            part->packs[part->count++] = (uint32_t)i;
+        }
+    }
+    part->progress.total_count = part->count;
+    int result = pthread_mutex_init(&part->lock, NULL);
+    FX_ASSERT(result == 0);
+}
+
+void
+fx_collection_part_free(fx_collection_part *part)
+{
+    (void)pthread_mutex_destroy(&part->lock);
+    free(part->packs);
+}
+
+void
+fx_collection_part_done(fx_collection_part *part, uint64_t done_bytes)
+{
+    (void)pthread_mutex_lock(&part->lock);
+    part->progress.count++;
+    part->progress.done_bytes += done_bytes;
+    fx_repository_tell(part->work->repository, &part->progress);
+    (void)pthread_mutex_unlock(&part->lock);
+}
+
 /*
  * An index object that lies may name a pack of another scope, of which nothing is needed here: then
  * it is as if it were not there. One whose head is damaged is anybody's and stays, unless who can
  * read the scope vouched for it.
  */
 static fx_code
-pass_over_foreign(fx_collection *work, size_t number, fx_err *err)
+pass_over_foreign(void *ctx, size_t item, fx_err *err)
 {
+    fx_collection_part *part = ctx;
+    fx_collection *work = part->work;
+    uint32_t number = part->packs[item];
     char store_key[FX_KEY_TEXT_BYTES];
     fx_scope_id scope;
     fx_err failure = {0};
-    fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)number);
+    fx_index_pack pack = fx_index_pack_at(work->repository->index, number);
     const fx_scope_keys *ours = fx_repository_key_writes(work->repository->key);
     fx_pack_key(pack.name, store_key);
     fx_code code = fx_repository_scope_of(work->repository, store_key, &scope, &failure);
@@ -185,6 +222,7 @@ pass_over_foreign(fx_collection *work, size_t number, fx_err *err)
         *err = failure;
         return code;
     }
+    fx_collection_part_done(part, 0);
     return FX_OK;
 }
 
@@ -200,14 +238,15 @@ fx_collection_choose_packs(fx_collection *work, fx_err *err)
         uint64_t needed = live->counts[i];
         work->doomed[i] =
             work->missing[i] || needed == 0 || needed * 100 < all * work->options->live_percent;
-        if (work->doomed[i] && !work->missing[i] && pass_over_foreign(work, i, err) != FX_OK) {
-            return err->code;
-        }
         work->report->pack_count++;
         work->report->chunk_count += all;
         work->report->live_chunk_count += needed;
     }
-    return FX_OK;
+    fx_collection_part part;
+    fx_collection_part_init(&part, work, "checking");
+    fx_code code = fx_pool_each(FX_REQUESTS_AT_ONCE, part.count, pass_over_foreign, &part, err);
+    fx_collection_part_free(&part);
+    return code;
 }
 
 bool

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/base/hex.h"
+#include "common/base/pool.h"
 #include "common/repository/collection.h"
 #include "common/repository/forgotten.h"
 #include "common/repository/key.h"
@@ -72,30 +73,31 @@ fx_collection_remove_old_indexes(fx_collection *work, fx_err *err)
     return FX_OK;
 }
 
+static fx_code
+remove_pack(void *ctx, size_t item, fx_err *err)
+{
+    fx_collection_part *part = ctx;
+    char store_key[FX_KEY_TEXT_BYTES];
+    fx_index_pack pack = fx_index_pack_at(part->work->repository->index, part->packs[item]);
+    fx_pack_key(pack.name, store_key);
+    if (remove_key(part->work, store_key, err) != FX_OK) {
+        return err->code;
+    }
+    fx_collection_part_done(part, pack.size_bytes);
+    return FX_OK;
+}
+
 fx_code
 fx_collection_remove_packs(fx_collection *work, fx_err *err)
 {
-    fx_progress progress = {.step = "removing", .what = "packs"};
-    for (size_t i = 0; i < work->pack_count; i++) {
-        progress.total_count += work->doomed[i] && !work->missing[i];
-    }
-    for (size_t i = 0; i < work->pack_count; i++) {
-        char store_key[FX_KEY_TEXT_BYTES];
-        if (!work->doomed[i] || work->missing[i]) { /* of several numbers, only one is */
-            continue;
-        }
-        fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
-        fx_pack_key(pack.name, store_key);
-        fx_repository_tell(work->repository, &progress);
-        if (remove_key(work, store_key, err) != FX_OK) {
-            return err->code;
-        }
-        work->report->removed_pack_count++;
-        work->report->removed_bytes += pack.size_bytes;
-        progress.count++;
-        progress.done_bytes += pack.size_bytes;
-    }
-    return FX_OK;
+    fx_collection_part part;
+    fx_collection_part_init(&part, work, "removing");
+    fx_repository_tell(work->repository, &part.progress);
+    fx_code code = fx_pool_each(FX_REQUESTS_AT_ONCE, part.count, remove_pack, &part, err);
+    work->report->removed_pack_count += part.progress.count;
+    work->report->removed_bytes += part.progress.done_bytes;
+    fx_collection_part_free(&part);
+    return code;
 }
 
 fx_code

@@ -47,6 +47,21 @@ FX_MUST_USE fx_code fx_collection_learn(fx_collection *work, bool orphans_too, f
 /* Dooms the packs of which too little is needed, and that are of the scope. errors: the store's */
 FX_MUST_USE fx_code fx_collection_choose_packs(fx_collection *work, fx_err *err);
 
+/* The packs that go and are there, while they are visited several at once. */
+typedef struct fx_collection_part {
+    fx_collection *work;
+    uint32_t *packs; /* their numbers */
+    size_t count;
+    pthread_mutex_t lock; /* guards all below */
+    fx_progress progress;
+} fx_collection_part;
+
+/* `step`: as the progress says it; borrowed. */
+void fx_collection_part_init(fx_collection_part *part, fx_collection *work, const char *step);
+/* One is done. thread: any */
+void fx_collection_part_done(fx_collection_part *part, uint64_t done_bytes);
+void fx_collection_part_free(fx_collection_part *part);
+
 /* By any of the pack's numbers. */
 bool fx_collection_is_doomed(const fx_collection *work, uint32_t pack);
 bool fx_collection_has_doomed(const fx_collection *work);

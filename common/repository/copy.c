@@ -8,7 +8,7 @@
 #include "common/base/pool.h"
 #include "common/repository/internal.h"
 
-enum { QUEUE_MAX = 64, PAUSE_MS = 200, NS_PER_MS = 1000000 };
+enum { PAUSE_MS = 200, NS_PER_MS = 1000000 };
 
 struct fx_copier {
     fx_copy_options options;
@@ -18,8 +18,6 @@ struct fx_copier {
     uint64_t listed_bytes; /* that were to be copied so far */
     bool has_most;
     fx_copy_result *result; /* of the run */
-    fx_err failure;         /* the first of the run */
-    bool has_failed;
 };
 
 fx_copier *
@@ -101,11 +99,6 @@ fx_copier_wait(fx_copier *copier, uint64_t size_bytes, fx_err *err)
 /* ---- one object
  * ------------------------------------------------------------------------------------- */
 
-typedef struct job {
-    fx_copier *copier;
-    const fx_stored *item;
-} job;
-
 static bool
 is_damage(fx_code code)
 {
@@ -115,18 +108,18 @@ is_damage(fx_code code)
 
 /* *out_code: what the source said, FX_OK for an object that is there afterwards. */
 static fx_code
-copy_one(const job *one, fx_code *out_source, fx_err *err)
+copy_one(fx_copier *copier, const fx_stored *item, fx_code *out_source, fx_err *err)
 {
-    const fx_copy_options *options = &one->copier->options;
-    const char *store_key = one->item->store_key;
+    const fx_copy_options *options = &copier->options;
+    const char *store_key = item->store_key;
     FX_BUF_AUTO bytes;
     fx_buf_init(&bytes, FX_STORE_OBJECT_MAX_BYTES);
-    if (fx_copier_wait(one->copier, one->item->size_bytes, err) != FX_OK) {
+    if (fx_copier_wait(copier, item->size_bytes, err) != FX_OK) {
         return err->code;
     }
     fx_err source = {0};
-    if (one->item->size_bytes < bytes.max_bytes) {
-        fx_buf_reserve(&bytes, (size_t)one->item->size_bytes); /* no more than it takes */
+    if (item->size_bytes < bytes.max_bytes) {
+        fx_buf_reserve(&bytes, (size_t)item->size_bytes); /* no more than it takes */
     }
     *out_source = fx_stored_get(options->from, store_key, options->key, &bytes, &source);
     if (*out_source != FX_OK) {
@@ -167,28 +160,27 @@ note(fx_copier *copier, const fx_stored *item, fx_code source, const fx_err *why
     }
 }
 
-static void
-run_job(void *ctx)
+typedef struct copying {
+    fx_copier *copier;
+    const fx_stored *const *items;
+} copying;
+
+static fx_code
+visit(void *ctx, size_t number, fx_err *err)
 {
-    job *one = ctx;
-    fx_copier *copier = one->copier;
-    fx_err err = {0};
+    const copying *work = ctx;
+    fx_copier *copier = work->copier;
+    const fx_stored *item = work->items[number];
     fx_code source = FX_OK;
-    fx_monitor_lock(&copier->monitor);
-    bool is_wanted = !copier->has_failed;
-    fx_monitor_unlock(&copier->monitor);
-    if (is_wanted) {
-        fx_code code = copy_one(one, &source, &err);
-        fx_monitor_lock(&copier->monitor);
-        if (code == FX_OK) {
-            note(copier, one->item, source, &err);
-        } else if (!copier->has_failed) {
-            copier->has_failed = true;
-            copier->failure = err;
-        }
-        fx_monitor_unlock(&copier->monitor);
+    fx_err failure = {0};
+    if (copy_one(copier, item, &source, &failure) != FX_OK) {
+        *err = failure;
+        return err->code;
     }
-    free(one);
+    fx_monitor_lock(&copier->monitor);
+    note(copier, item, source, &failure);
+    fx_monitor_unlock(&copier->monitor);
+    return FX_OK;
 }
 
 fx_code
@@ -200,22 +192,7 @@ fx_copier_run(
     fx_err *err)
 {
     unsigned job_count = copier->options.job_count;
-    if (count == 0) {
-        return FX_OK;
-    }
+    copying work = {copier, items};
     copier->result = result;
-    copier->has_failed = false;
-    fx_pool *pool = fx_pool_new(job_count == 0 ? FX_COPY_JOBS : job_count, QUEUE_MAX);
-    for (size_t i = 0; i < count; i++) {
-        job *one = calloc(1, sizeof *one);
-        FX_ASSERT(one != NULL);
-        *one = (job){.copier = copier, .item = items[i]};
-        fx_pool_submit(pool, run_job, one);
-    }
-    fx_pool_free(pool);
-    if (copier->has_failed) {
-        *err = copier->failure;
-        return err->code;
-    }
-    return FX_OK;
+    return fx_pool_each(job_count == 0 ? FX_COPY_JOBS : job_count, count, visit, &work, err);
 }

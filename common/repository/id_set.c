@@ -58,6 +58,16 @@ fx_id_set_add(fx_id_set *set, const fx_chunk_id *id)
     return true;
 }
 
+void
+fx_id_set_add_all(fx_id_set *set, const fx_id_set *others)
+{
+    for (size_t i = 0; i < others->capacity; i++) {
+        if (others->used[i]) {
+            (void)fx_id_set_add(set, &others->slots[i]);
+        }
+    }
+}
+
 bool
 fx_id_set_has(const fx_id_set *set, const fx_chunk_id *id)
 {

@@ -14,4 +14,6 @@ void fx_id_set_free(fx_id_set *set);
 
 /* False if it was there already. */
 bool fx_id_set_add(fx_id_set *set, const fx_chunk_id *id);
+/* Adds all of another. */
+void fx_id_set_add_all(fx_id_set *set, const fx_id_set *others);
 bool fx_id_set_has(const fx_id_set *set, const fx_chunk_id *id);

@@ -18,6 +18,7 @@ enum {
     FX_SEGMENT_BYTES = 2 * 1024 * 1024,
     FX_SNAPSHOT_OBJECT_MAX_BYTES = 128 * 1024,
     FX_KEY_TEXT_BYTES = FX_STORE_KEY_MAX_BYTES + 1,
+    FX_REQUESTS_AT_ONCE = 16, /* of small ones, where the store's answers are waited for */
 };
 
 /* A pack's head and directory, unlocked. */

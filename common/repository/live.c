@@ -112,7 +112,12 @@ is_walked(const fx_live *live, const fx_chunk_id *id)
     fx_index_cursor cursor = {0};
     fx_index_entry entry;
     uint64_t place = 0;
-    return next_place(live, id, &cursor, &entry, &place) && get_bit(live->walked, place);
+    while (next_place(live, id, &cursor, &entry, &place)) {
+        if (get_bit(live->walked, place)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void

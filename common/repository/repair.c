@@ -1,6 +1,3 @@
-#include "common/repository/repair.h"
-
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,40 +5,13 @@
 
 #include "common/base/clock.h"
 #include "common/base/hex.h"
-#include "common/base/monitor.h"
 #include "common/base/pool.h"
+#include "common/crypto/digest.h"
 #include "common/repository/lease.h"
-#include "common/repository/lost.h"
 #include "common/repository/plain.h"
-
-enum { QUEUE_MAX = 64, TIERS_MAX = 8, TEXT_BYTES = FX_KEY_TEXT_BYTES + 512 };
+#include "common/repository/repairing.h"
 
 static const char intent_prefix[] = "repairs/";
-
-/* An object that is damaged, or missing. */
-typedef struct wound {
-    char *store_key;
-    bool is_tried;
-    bool is_healed;
-} wound;
-
-typedef struct repair {
-    const fx_repair_options *options;
-    fx_repair_report *report;
-    fx_store *store;
-    fx_store *tiers[TIERS_MAX];
-    size_t tier_count;
-    fx_id_set marked;   /* packs that a collector is about to remove */
-    fx_id_set good;     /* packs that were read and are what they should be */
-    fx_monitor monitor; /* guards all below, and the report, while threads check */
-    fx_progress progress;
-    uint64_t listed_bytes; /* to check, so far */
-    bool has_listed_all;
-    wound *wounds;
-    size_t wound_count;
-    fx_err failure;
-    bool has_failed;
-} repair;
 
 static bool
 name_of(const char *store_key, fx_chunk_id *out_name)
@@ -58,8 +28,8 @@ is_pack(const char *store_key)
     return strncmp(store_key, "packs/", strlen("packs/")) == 0;
 }
 
-static void
-find(const repair *work, const char *text)
+void
+fx_repairing_find(const fx_repairing *work, const char *text)
 {
     if (work->options->finding != NULL) {
         work->options->finding(work->options->ctx, text);
@@ -67,30 +37,37 @@ find(const repair *work, const char *text)
 }
 
 static bool
-is_cancelled(const repair *work)
+is_cancelled(const fx_repairing *work)
 {
     return work->options->cancel != NULL && atomic_load(work->options->cancel);
 }
 
-static void
-add_wound(repair *work, const char *store_key)
+bool
+fx_repairing_add(fx_repairing *work, const char *store_key)
 {
-    for (size_t i = 0; i < work->wound_count; i++) {
-        if (strcmp(work->wounds[i].store_key, store_key) == 0) {
-            return;
-        }
+    fx_chunk_id digest;
+    fx_sha256((fx_bytes){store_key, strlen(store_key)}, digest.bytes);
+    if (!fx_id_set_add(&work->known, &digest)) {
+        return false;
     }
-    work->wounds = realloc(work->wounds, (work->wound_count + 1) * sizeof *work->wounds);
-    FX_ASSERT(work->wounds != NULL);
-    wound *fresh = &work->wounds[work->wound_count++];
-    *fresh = (wound){.store_key = strdup(store_key)};
+    if ((work->wound_count & (work->wound_count - 1)) == 0) {
+        work->wounds = realloc(work->wounds, (work->wound_count * 2 + 1) * sizeof *work->wounds);
+        FX_ASSERT(work->wounds != NULL);
+    }
+    fx_wound *fresh = &work->wounds[work->wound_count++];
+    *fresh = (fx_wound){.store_key = strdup(store_key)};
     FX_ASSERT(fresh->store_key != NULL);
     work->report->damaged_count++;
+    return true;
 }
 
-/* From the thread that all others work for, when they do not. */
-static void
-tell(const repair *work, const char *step, const char *what, uint64_t count, uint64_t total_count)
+void
+fx_repairing_tell(
+    const fx_repairing *work,
+    const char *step,
+    const char *what,
+    uint64_t count,
+    uint64_t total_count)
 {
     const fx_progress progress = {
         .step = step, .what = what, .count = count, .total_count = total_count};
@@ -102,10 +79,10 @@ tell(const repair *work, const char *step, const char *what, uint64_t count, uin
 /* ---- looking
  * --------------------------------------------------------------------------------------- */
 
-typedef struct look {
-    repair *work;
-    const fx_stored *item;
-} look;
+typedef struct looking {
+    fx_repairing *work;
+    const fx_stored *items;
+} looking;
 
 static bool
 is_damage(fx_code code)
@@ -116,7 +93,7 @@ is_damage(fx_code code)
 
 /* With the lock held. */
 static void
-note(repair *work, const fx_stored *item, fx_code code, const fx_err *err)
+note(fx_repairing *work, const fx_stored *item, fx_code code, const fx_err *err)
 {
     fx_chunk_id name;
     work->report->checked_count++;
@@ -126,13 +103,10 @@ note(repair *work, const fx_stored *item, fx_code code, const fx_err *err)
     if (code == FX_OK && is_pack(item->store_key) && name_of(item->store_key, &name)) {
         (void)fx_id_set_add(&work->good, &name);
     } else if (is_damage(code)) {
-        char text[TEXT_BYTES];
+        char text[FX_REPAIR_TEXT_BYTES];
         (void)snprintf(text, sizeof text, "%s: damaged: %s", item->store_key, err->message);
-        find(work, text);
-        add_wound(work, item->store_key);
-    } else if (code != FX_OK && code != FX_ERR_NOT_FOUND && !work->has_failed) {
-        work->has_failed = true;
-        work->failure = *err;
+        fx_repairing_find(work, text);
+        (void)fx_repairing_add(work, item->store_key);
     }
     if (work->options->progress != NULL) {
         work->options->progress(work->options->ctx, &work->progress);
@@ -144,7 +118,7 @@ note(repair *work, const fx_stored *item, fx_code code, const fx_err *err)
  * the bytes come here.
  */
 static fx_code
-check_one(const repair *work, const fx_stored *item, fx_err *err)
+check_one(const fx_repairing *work, const fx_stored *item, fx_err *err)
 {
     fx_chunk_id name;
     unsigned char digest[FX_STORE_DIGEST_BYTES];
@@ -167,50 +141,42 @@ check_one(const repair *work, const fx_stored *item, fx_err *err)
     return fx_stored_get(work->store, item->store_key, key, &bytes, err);
 }
 
-static void
-look_at_one(void *ctx)
+/* What is damaged is noted, and what is gone is no matter. */
+static fx_code
+look_at_one(void *ctx, size_t number, fx_err *err)
 {
-    look *one = ctx;
-    repair *work = one->work;
-    fx_err err = {0};
-    fx_monitor_lock(&work->monitor);
-    bool is_wanted = !work->has_failed && !is_cancelled(work);
-    fx_monitor_unlock(&work->monitor);
-    if (is_wanted) {
-        fx_code code = check_one(work, one->item, &err);
-        fx_monitor_lock(&work->monitor);
-        note(work, one->item, code, &err);
-        fx_monitor_unlock(&work->monitor);
+    const looking *at = ctx;
+    fx_repairing *work = at->work;
+    const fx_stored *item = &at->items[number];
+    fx_err found = {0};
+    if (is_cancelled(work)) {
+        return fx_fail(err, FX_ERR_CANCELLED, "could not repair all: it was cancelled");
     }
-    free(one);
+    fx_code code = check_one(work, item, &found);
+    fx_monitor_lock(&work->monitor);
+    note(work, item, code, &found);
+    fx_monitor_unlock(&work->monitor);
+    if (code != FX_OK && code != FX_ERR_NOT_FOUND && !is_damage(code)) {
+        *err = found;
+        return code;
+    }
+    return FX_OK;
 }
 
 static fx_code
-look_at_all(repair *work, const fx_stored_list *list, fx_err *err)
+look_at_all(fx_repairing *work, const fx_stored_list *list, fx_err *err)
 {
     unsigned job_count = work->options->job_count;
+    looking at = {work, list->items};
     work->listed_bytes += fx_stored_list_bytes(list);
     work->progress.total_bytes = work->has_listed_all ? work->listed_bytes : 0;
-    fx_pool *pool = fx_pool_new(job_count == 0 ? FX_COPY_JOBS : job_count, QUEUE_MAX);
-    for (size_t i = 0; i < list->count; i++) {
-        look *one = calloc(1, sizeof *one);
-        FX_ASSERT(one != NULL);
-        *one = (look){.work = work, .item = &list->items[i]};
-        fx_pool_submit(pool, look_at_one, one);
-    }
-    fx_pool_free(pool);
-    if (work->has_failed) {
-        *err = work->failure;
-        return err->code;
-    }
-    return is_cancelled(work)
-               ? fx_fail(err, FX_ERR_CANCELLED, "could not repair all: it was cancelled")
-               : FX_OK;
+    return fx_pool_each(
+        job_count == 0 ? FX_COPY_JOBS : job_count, list->count, look_at_one, &at, err);
 }
 
 /* What stands in a tier and lacks here, of what every tier has whole. */
 static fx_code
-find_lacking(repair *work, const char *prefix, const fx_stored_list *here, fx_err *err)
+find_lacking(fx_repairing *work, const char *prefix, const fx_stored_list *here, fx_err *err)
 {
     for (size_t i = 0; i < work->tier_count; i++) {
         fx_stored_list there = {0};
@@ -219,7 +185,7 @@ find_lacking(repair *work, const char *prefix, const fx_stored_list *here, fx_er
         }
         for (size_t j = 0; j < there.count; j++) {
             if (fx_stored_find(here, there.items[j].store_key) == NULL) {
-                add_wound(work, there.items[j].store_key);
+                (void)fx_repairing_add(work, there.items[j].store_key);
             }
         }
         fx_stored_list_free(&there);
@@ -228,7 +194,7 @@ find_lacking(repair *work, const char *prefix, const fx_stored_list *here, fx_er
 }
 
 static fx_code
-look_at_prefix(repair *work, const char *prefix, bool has_every_tier_all, fx_err *err)
+look_at_prefix(fx_repairing *work, const char *prefix, bool has_every_tier_all, fx_err *err)
 {
     fx_stored_list list = {0};
     if (fx_stored_list_read(work->store, prefix, &list, err) != FX_OK) {
@@ -244,7 +210,7 @@ look_at_prefix(repair *work, const char *prefix, bool has_every_tier_all, fx_err
 
 /* What a repair that was broken off has removed and not put yet. */
 static fx_code
-look_at_intents(repair *work, fx_err *err)
+look_at_intents(fx_repairing *work, fx_err *err)
 {
     fx_stored_list list = {0};
     fx_code code = fx_stored_list_read(work->store, intent_prefix, &list, err);
@@ -255,7 +221,7 @@ look_at_intents(repair *work, fx_err *err)
         code =
             fx_store_stat(work->store, store_key, fx_repository_deadline(), &size_bytes, &failure);
         if (code == FX_ERR_NOT_FOUND) {
-            add_wound(work, store_key);
+            (void)fx_repairing_add(work, store_key);
             code = FX_OK;
         } else if (code != FX_OK) {
             *err = failure;
@@ -270,7 +236,7 @@ look_at_intents(repair *work, fx_err *err)
 
 /* So that the next run knows of it if this one is broken off between removing and putting. */
 static fx_code
-put_intent(repair *work, const char *store_key, fx_err *err)
+put_intent(fx_repairing *work, const char *store_key, fx_err *err)
 {
     char intent[FX_KEY_TEXT_BYTES + sizeof intent_prefix];
     Fortress__Repository__IdList none;
@@ -293,7 +259,7 @@ put_intent(repair *work, const char *store_key, fx_err *err)
 
 /* The good copy is in memory and has been checked. */
 static fx_code
-replace(repair *work, const char *store_key, const fx_buf *good, fx_err *err)
+replace(fx_repairing *work, const char *store_key, const fx_buf *good, fx_err *err)
 {
     char intent[FX_KEY_TEXT_BYTES + sizeof intent_prefix];
     fx_err failure = {0};
@@ -320,9 +286,9 @@ replace(repair *work, const char *store_key, const fx_buf *good, fx_err *err)
 }
 
 static void
-tell_healed(repair *work, wound *one, size_t tier)
+tell_healed(fx_repairing *work, fx_wound *one, size_t tier)
 {
-    char text[TEXT_BYTES];
+    char text[FX_REPAIR_TEXT_BYTES];
     fx_chunk_id name;
     one->is_healed = true;
     work->report->healed_count++;
@@ -344,9 +310,9 @@ tell_healed(repair *work, wound *one, size_t tier)
 /* From the first tier that has a good one. A failure to write ends the repair; what a tier cannot
  * give is looked for in the next one. */
 static fx_code
-heal(repair *work, wound *one, fx_err *err)
+heal(fx_repairing *work, fx_wound *one, fx_err *err)
 {
-    char text[TEXT_BYTES];
+    char text[FX_REPAIR_TEXT_BYTES];
     fx_chunk_id name;
     fx_err last = {0};
     FX_BUF_AUTO good;
@@ -355,7 +321,7 @@ heal(repair *work, wound *one, fx_err *err)
         fx_id_set_has(&work->marked, &name)) {
         (void)snprintf(
             text, sizeof text, "%s: not healed: a collector is about to remove it", one->store_key);
-        find(work, text);
+        fx_repairing_find(work, text);
         return FX_OK;
     }
     for (size_t i = 0; i < work->tier_count; i++) {
@@ -378,19 +344,19 @@ heal(repair *work, wound *one, fx_err *err)
         work->tier_count == 0 ? "no other tier was named" : "no tier has a good one",
         last.code == FX_OK ? "" : "; the last said: ",
         last.code == FX_OK ? "" : last.message);
-    find(work, text);
+    fx_repairing_find(work, text);
     return FX_OK;
 }
 
-static fx_code
-heal_all(repair *work, fx_err *err)
+fx_code
+fx_repairing_heal(fx_repairing *work, fx_err *err)
 {
     for (size_t i = 0; i < work->wound_count; i++) {
         if (is_cancelled(work)) {
             return fx_fail(err, FX_ERR_CANCELLED, "could not repair all: it was cancelled");
         }
         if (!work->wounds[i].is_tried) {
-            tell(work, "healing", "objects", i, work->wound_count);
+            fx_repairing_tell(work, "healing", "objects", i, work->wound_count);
         }
         if (!work->wounds[i].is_tried && heal(work, &work->wounds[i], err) != FX_OK) {
             return err->code;
@@ -400,93 +366,8 @@ heal_all(repair *work, fx_err *err)
     return FX_OK;
 }
 
-/* ---- with a key
- * ------------------------------------------------------------------------------------- */
-
-/* Packs that an index object names and that are not there. */
-static fx_code
-find_missing_packs(repair *work, fx_repository *repository, fx_err *err)
-{
-    fx_id_set there = {0};
-    (void)pthread_mutex_lock(&repository->lock);
-    fx_code code = fx_repository_load_indexes(repository, err);
-    (void)pthread_mutex_unlock(&repository->lock);
-    if (code == FX_OK) {
-        code = fx_repository_list_packs(repository, &there, err);
-    }
-    for (size_t i = 0; code == FX_OK && i < fx_index_pack_count(repository->index); i++) {
-        fx_chunk_id name;
-        char store_key[FX_KEY_TEXT_BYTES];
-        fx_index_pack pack = fx_index_pack_at(repository->index, (uint32_t)i);
-        memcpy(name.bytes, pack.name, FX_ID_BYTES);
-        if (!fx_id_set_has(&there, &name) && !fx_id_set_has(&work->marked, &name)) {
-            char text[TEXT_BYTES];
-            size_t before = work->wound_count;
-            fx_pack_key(pack.name, store_key);
-            add_wound(work, store_key);
-            if (work->wound_count > before) {
-                (void)snprintf(text, sizeof text, "%s: missing", store_key);
-                find(work, text);
-            }
-        }
-    }
-    fx_id_set_free(&there);
-    return code;
-}
-
-static fx_code
-name_one(repair *work, const fx_lost *lost, const fx_snapshot *snapshot, fx_err *err)
-{
-    bool is_affected = false;
-    fx_err failure = {0};
-    fx_code code = fx_lost_affects(lost, snapshot->id, &is_affected, &failure);
-    if (code == FX_ERR_WRONG_KEY) { /* of a scope whose key is not here */
-        return FX_OK;
-    }
-    if (code != FX_OK) {
-        *err = failure;
-        return code;
-    }
-    if (is_affected) {
-        char text[TEXT_BYTES];
-        char began[FX_WALL_TEXT_BYTES];
-        fx_wall_format(snapshot->began, began);
-        (void)snprintf(
-            text,
-            sizeof text,
-            "snapshot %s of %s on %s, %s: cannot be restored whole",
-            snapshot->id,
-            snapshot->source,
-            snapshot->host.text,
-            began);
-        find(work, text);
-        work->report->affected_snapshot_count++;
-    }
-    return FX_OK;
-}
-
-/* Which snapshots need what could not be healed. */
-static fx_code
-name_affected(repair *work, fx_repository *repository, fx_err *err)
-{
-    fx_lost lost = {0};
-    fx_snapshot_list list = {0};
-    size_t unreadable_count = 0;
-    if (fx_lost_measure(repository, &work->good, &lost, err) != FX_OK) {
-        return err->code;
-    }
-    fx_code code = fx_repository_list(repository, &list, &unreadable_count, err);
-    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
-        tell(work, "following", "snapshots", i, list.count);
-        code = name_one(work, &lost, &list.items[i], err);
-    }
-    fx_snapshot_list_free(&list);
-    fx_lost_free(&lost);
-    return code;
-}
-
-static size_t
-count_open_wounds(const repair *work)
+size_t
+fx_repairing_open_count(const fx_repairing *work)
 {
     size_t count = 0;
     for (size_t i = 0; i < work->wound_count; i++) {
@@ -495,27 +376,12 @@ count_open_wounds(const repair *work)
     return count;
 }
 
-/* What only a key can tell. */
-static fx_code
-repair_with_key(repair *work, const char *url, fx_err *err)
-{
-    FX_AUTO(fx_repository) repository = NULL;
-    if (fx_repository_open(url, work->options->key, &repository, err) != FX_OK ||
-        find_missing_packs(work, repository, err) != FX_OK || heal_all(work, err) != FX_OK) {
-        return err->code;
-    }
-    if (count_open_wounds(work) == 0 && !work->options->dry_run) {
-        return FX_OK;
-    }
-    return name_affected(work, repository, err);
-}
-
 /* ---- all
  * ------------------------------------------------------------------------------------------ */
 
 /* The config of the repository, or where that is damaged or gone, of a tier. */
 static fx_code
-compare_configs(repair *work, fx_err *err)
+compare_configs(fx_repairing *work, fx_err *err)
 {
     enum { CONFIG_MAX_BYTES = 4096 };
     FX_BUF_AUTO known;
@@ -525,7 +391,7 @@ compare_configs(repair *work, fx_err *err)
     fx_err failure = {0};
     fx_code code = fx_stored_get(work->store, "config", NULL, &known, &failure);
     if (code == FX_ERR_NOT_FOUND) {
-        add_wound(work, "config");
+        (void)fx_repairing_add(work, "config");
     } else if (code != FX_OK && !is_damage(code)) {
         *err = failure;
         return code;
@@ -558,7 +424,7 @@ compare_configs(repair *work, fx_err *err)
 }
 
 static fx_code
-repair_all(repair *work, const char *url, fx_err *err)
+repair_all(fx_repairing *work, const char *url, fx_err *err)
 {
     static const struct {
         const char *prefix;
@@ -587,13 +453,13 @@ repair_all(repair *work, const char *url, fx_err *err)
             return err->code;
         }
     }
-    if (heal_all(work, err) != FX_OK) {
+    if (fx_repairing_heal(work, err) != FX_OK) {
         return err->code;
     }
-    if (work->options->key != NULL && repair_with_key(work, url, err) != FX_OK) {
+    if (work->options->key != NULL && fx_repairing_with_key(work, url, err) != FX_OK) {
         return err->code;
     }
-    size_t open_count = count_open_wounds(work);
+    size_t open_count = fx_repairing_open_count(work);
     if (open_count > 0) {
         return fx_fail(
             err,
@@ -614,7 +480,7 @@ repair_all(repair *work, const char *url, fx_err *err)
 }
 
 static fx_code
-open_tiers(repair *work, const char *const *urls, fx_err *err)
+open_tiers(fx_repairing *work, const char *const *urls, fx_err *err)
 {
     for (size_t i = 0; i < work->tier_count; i++) {
         if (fx_store_open(urls[i], &work->tiers[i], err) != FX_OK) {
@@ -626,7 +492,7 @@ open_tiers(repair *work, const char *const *urls, fx_err *err)
 
 /* Beside collectors: one that removes packs waits for this. */
 static fx_code
-repair_under_lease(repair *work, const char *url, fx_err *err)
+repair_under_lease(fx_repairing *work, const char *url, fx_err *err)
 {
     char lease[FX_LEASE_ID_BYTES];
     if (work->options->dry_run) {
@@ -655,11 +521,11 @@ fx_repository_repair(
 {
     FX_AUTO(fx_store) store = NULL;
     *out_report = (fx_repair_report){0};
-    FX_ASSERT(tier_count <= TIERS_MAX);
+    FX_ASSERT(tier_count <= FX_REPAIR_TIERS_MAX);
     if (fx_store_open(url, &store, err) != FX_OK) {
         return err->code;
     }
-    repair work = {
+    fx_repairing work = {
         .options = options,
         .report = out_report,
         .store = store,
@@ -680,5 +546,6 @@ fx_repository_repair(
     }
     fx_id_set_free(&work.marked);
     fx_id_set_free(&work.good);
+    fx_id_set_free(&work.known);
     return code;
 }

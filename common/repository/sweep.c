@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/pool.h"
 #include "common/repository/hold.h"
 #include "common/repository/internal.h"
 #include "common/repository/voucher.h"
@@ -10,7 +11,7 @@
 typedef struct sweeping {
     fx_repository *repository;
     const fx_keyring_scope *scope;
-    bool dry_run;
+    const fx_sweep_options *options;
     fx_sweep_report *report;
 } sweeping;
 
@@ -18,7 +19,7 @@ static fx_code
 remove_object(const sweeping *work, const char *store_key, fx_err *err)
 {
     fx_err failure = {0};
-    if (work->dry_run) {
+    if (work->options->dry_run) {
         return FX_OK;
     }
     fx_code code =
@@ -77,8 +78,9 @@ forget_snapshots(sweeping *work, fx_err *err)
     fx_code code = check_holds(work, &list, err);
     for (size_t i = 0; code == FX_OK && i < list.count; i++) {
         fx_err failure = {0};
-        code = work->dry_run ? FX_OK
-                             : fx_repository_forget(work->repository, list.items[i].id, &failure);
+        code = work->options->dry_run
+                   ? FX_OK
+                   : fx_repository_forget(work->repository, list.items[i].id, &failure);
         if (code == FX_ERR_NOT_FOUND) {
             code = FX_OK; /* another was faster */
         } else if (code != FX_OK) {
@@ -121,27 +123,60 @@ object_size(const sweeping *work, const char *store_key, uint64_t *out_size_byte
     return FX_OK;
 }
 
+/* The objects of a prefix, while they are looked at several at once. */
+typedef struct sweeping_part {
+    const sweeping *work;
+    bool is_by_head; /* whose an object is, its head says; else all are ours */
+    fx_key_list keys;
+    pthread_mutex_t lock; /* guards all below */
+    uint64_t our_count;
+    fx_progress progress;
+} sweeping_part;
+
 static fx_code
-sweep_prefix(sweeping *work, const char *prefix, bool is_by_head, uint64_t *counter, fx_err *err)
+sweep_object(void *ctx, size_t item, fx_err *err)
 {
-    fx_key_list keys = {0};
-    fx_code code = fx_repository_list_keys(work->repository, prefix, &keys, err);
-    for (size_t i = 0; code == FX_OK && i < keys.count; i++) {
-        bool is_ours = !is_by_head;
-        uint64_t size_bytes = 0;
-        if (is_by_head) {
-            code = is_of_scope(work, keys.items[i], &is_ours, err);
-        }
-        if (code == FX_OK && is_ours) {
-            code = object_size(work, keys.items[i], &size_bytes, err);
-        }
-        if (code == FX_OK && is_ours) {
-            code = remove_object(work, keys.items[i], err);
-            *counter += 1;
-            work->report->removed_bytes += size_bytes;
-        }
+    sweeping_part *part = ctx;
+    const sweeping *work = part->work;
+    const char *store_key = part->keys.items[item];
+    bool is_ours = !part->is_by_head;
+    uint64_t size_bytes = 0;
+    if (part->is_by_head && is_of_scope(work, store_key, &is_ours, err) != FX_OK) {
+        return err->code;
     }
-    fx_key_list_free(&keys);
+    if (is_ours && (object_size(work, store_key, &size_bytes, err) != FX_OK ||
+                    remove_object(work, store_key, err) != FX_OK)) {
+        return err->code;
+    }
+    (void)pthread_mutex_lock(&part->lock);
+    part->our_count += is_ours;
+    work->report->removed_bytes += size_bytes;
+    part->progress.count++;
+    part->progress.done_bytes += size_bytes;
+    fx_repository_tell(work->repository, &part->progress);
+    (void)pthread_mutex_unlock(&part->lock);
+    return FX_OK;
+}
+
+static fx_code
+sweep_prefix(
+    const sweeping *work, const char *prefix, bool is_by_head, uint64_t *counter, fx_err *err)
+{
+    sweeping_part part = {
+        .work = work,
+        .is_by_head = is_by_head,
+        .progress = {.step = "removing", .what = "objects"},
+    };
+    int result = pthread_mutex_init(&part.lock, NULL);
+    FX_ASSERT(result == 0);
+    fx_code code = fx_repository_list_keys(work->repository, prefix, &part.keys, err);
+    if (code == FX_OK) {
+        part.progress.total_count = part.keys.count;
+        code = fx_pool_each(FX_REQUESTS_AT_ONCE, part.keys.count, sweep_object, &part, err);
+    }
+    *counter += part.our_count;
+    fx_key_list_free(&part.keys);
+    (void)pthread_mutex_destroy(&part.lock);
     return code;
 }
 
@@ -167,7 +202,7 @@ fx_code
 fx_repository_sweep_erased(
     const char *url,
     const fx_keyring *keyring,
-    bool dry_run,
+    const fx_sweep_options *options,
     fx_sweep_report *out_report,
     fx_err *err)
 {
@@ -176,10 +211,12 @@ fx_repository_sweep_erased(
     if (fx_repository_open(url, NULL, &repository, err) != FX_OK) {
         return err->code;
     }
+    repository->progress = options->progress;
+    repository->progress_ctx = options->ctx;
     fx_code code = FX_OK;
     for (size_t i = 0; code == FX_OK && i < keyring->scope_count; i++) {
         const fx_keyring_scope *scope = &keyring->scopes[i];
-        sweeping work = {repository, scope, dry_run, &report};
+        sweeping work = {repository, scope, options, &report};
         bool is_proven = false;
         if (scope->state != FX_SCOPE_ERASED) {
             continue;

@@ -15,10 +15,15 @@ typedef struct fx_sweep_report {
     uint64_t removed_bytes;
 } fx_sweep_report;
 
+typedef struct fx_sweep_options {
+    bool dry_run;                  /* only counts */
+    fx_progress_function progress; /* NULL: nobody asks */
+    void *ctx;
+} fx_sweep_options;
+
 /*
  * Removes it, of all scopes that the keyring says were erased, where a record in the repository
  * signed with the scope's newest key says so too. Key objects and records stay: they are the proof.
- * With `dry_run` only counts.
  *
  * errors: NOT_FOUND (there is no such scope), HELD (one of its snapshots is; nothing of that scope
  * was removed), and the store's. Whenever it is broken off, the next one goes on.
@@ -26,6 +31,6 @@ typedef struct fx_sweep_report {
 FX_MUST_USE fx_code fx_repository_sweep_erased(
     const char *url,
     const fx_keyring *keyring,
-    bool dry_run,
+    const fx_sweep_options *options,
     fx_sweep_report *out_report,
     fx_err *err);

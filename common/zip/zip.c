@@ -1,5 +1,6 @@
 #include "common/zip/zip.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <zstd.h>
@@ -56,14 +57,11 @@ shrinks(size_t from_bytes, size_t to_bytes)
 fx_code
 fx_zip_level_parse(const char *text, int *out_level, fx_err *err)
 {
-    size_t length = strlen(text);
-    int level = FX_ZIP_NONE;
-    for (size_t i = 0; i < length && length <= 2 && text[i] >= '0' && text[i] <= '9'; i++) {
-        level = level * 10 + (text[i] - '0');
-    }
+    char *end = NULL;
     bool is_none = strcmp(text, "none") == 0;
-    if (!is_none &&
-        (strspn(text, "0123456789") != length || level < 1 || level > FX_ZIP_LEVEL_MAX)) {
+    bool is_number = text[0] >= '0' && text[0] <= '9';
+    long level = is_number ? strtol(text, &end, 10) : 0;
+    if (!is_none && (!is_number || *end != '\0' || level < 1 || level > FX_ZIP_LEVEL_MAX)) {
         return fx_fail(
             err,
             FX_ERR_INVALID,
@@ -71,7 +69,7 @@ fx_zip_level_parse(const char *text, int *out_level, fx_err *err)
             text,
             FX_ZIP_LEVEL_MAX);
     }
-    *out_level = is_none ? FX_ZIP_NONE : level;
+    *out_level = is_none ? FX_ZIP_NONE : (int)level;
     return FX_OK;
 }
 

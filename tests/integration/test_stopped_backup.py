@@ -74,6 +74,8 @@ def one_round(case, number):
     committed = process.returncode == 0
     assert committed or b"took its right to commit" in out, f"round {number}: {process.returncode} {out}"
     remnants = case.verify(0, 3)
+    looked = summary(support.agent("repair", "--dry-run", "--json", *case.words))
+    assert looked["damaged_count"] == 0, "what was named late is no damage"
     support.agent("collect", *case.words)
     assert case.verify(0) == 0, "the next collection leaves remnants"
     case.backup()

@@ -128,6 +128,47 @@ draining_an_idle_pool_returns_at_once(void **state)
     fx_pool_free(NULL);
 }
 
+typedef struct visits {
+    atomic_int seen[500];
+    atomic_int count;
+    size_t bad; /* fails; 500: none does */
+} visits;
+
+static fx_code
+visit_one(void *ctx, size_t item, fx_err *err)
+{
+    visits *all = ctx;
+    (void)atomic_fetch_add(&all->seen[item], 1);
+    (void)atomic_fetch_add(&all->count, 1);
+    return item == all->bad ? fx_fail(err, FX_ERR_DENIED, "item %zu", item) : FX_OK;
+}
+
+static void
+each_item_is_visited_once(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    visits all = {.bad = 500};
+    assert_int_equal(fx_pool_each(7, 500, visit_one, &all, &err), FX_OK);
+    assert_int_equal(fx_pool_each(7, 0, visit_one, &all, &err), FX_OK);
+    for (size_t i = 0; i < 500; i++) {
+        assert_int_equal(atomic_load(&all.seen[i]), 1);
+    }
+}
+
+static void
+after_a_failure_no_more_are_visited(void **state)
+{
+    (void)state;
+    fx_err err = {0};
+    visits all = {.bad = 20};
+    assert_int_equal(fx_pool_each(4, 500, visit_one, &all, &err), FX_ERR_DENIED);
+    assert_string_equal(err.message, "item 20");
+    visits alone = {.bad = 20};
+    assert_int_equal(fx_pool_each(1, 500, visit_one, &alone, &err), FX_ERR_DENIED);
+    assert_int_equal(atomic_load(&alone.count), 21);
+}
+
 int
 main(void)
 {
@@ -136,6 +177,8 @@ main(void)
         cmocka_unit_test(one_thread_runs_jobs_in_the_order_of_their_coming),
         cmocka_unit_test(what_waits_is_run_before_the_end),
         cmocka_unit_test(draining_an_idle_pool_returns_at_once),
+        cmocka_unit_test(each_item_is_visited_once),
+        cmocka_unit_test(after_a_failure_no_more_are_visited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

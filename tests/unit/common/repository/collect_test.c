@@ -10,6 +10,7 @@
 #include "common/repository/key.h"
 #include "common/repository/lease.h"
 #include "common/repository/plain.h"
+#include "common/repository/repair.h"
 #include "common/repository/voucher.h"
 #include "common/store/store.h"
 
@@ -376,9 +377,13 @@ expect_remnants(const char *url, uint64_t count)
 {
     fx_err err = {0};
     fx_verify_report report = {0};
+    const fx_repair_options looking = {.key = key, .dry_run = true};
+    fx_repair_report looked = {0};
     assert_int_equal(verify(url, false, &report, &err), FX_OK);
     assert_int_equal(report.remnant_count, count);
     assert_int_equal(report.damage_count, 0);
+    assert_int_equal(fx_repository_repair(url, NULL, 0, &looking, &looked, &err), FX_OK);
+    assert_int_equal(looked.damaged_count, 0);
 }
 
 /* What it stored was removed, and then its index object came: nobody may count on that. */
@@ -501,6 +506,11 @@ a_pack_that_a_snapshot_needs_is_missed_whatever_was_revoked(void **state)
     assert_int_equal(verify(url, false, &report, &err), FX_ERR_DAMAGED);
     assert_int_equal(report.damage_count, 2); /* the snapshot, the pack */
     assert_int_equal(report.remnant_count, 0);
+    const fx_repair_options looking = {.key = key, .dry_run = true};
+    fx_repair_report looked = {0};
+    assert_int_equal(fx_repository_repair(url, NULL, 0, &looking, &looked, &err), FX_ERR_DAMAGED);
+    assert_int_equal(looked.damaged_count, 1);
+    assert_int_equal(looked.affected_snapshot_count, 1);
 }
 
 /* Stopped, revoked and let go on: what it stored since was perhaps removed. */

@@ -417,6 +417,8 @@ erase_two(const char *url, const char *path)
     fx_keyring_edit_end(&edit);
 }
 
+static const fx_sweep_options all_of_it = {.dry_run = false};
+
 /* The power goes at each removal: the other scope's objects stay, and the next run ends it. */
 static void
 a_sweep_that_is_cut_off_anywhere_takes_nothing_else(void **state)
@@ -438,14 +440,14 @@ a_sweep_that_is_cut_off_anywhere_takes_nothing_else(void **state)
     put(url, key, "c", "of two, too");
     put(url, key, "d", "of two as well");
     assert_int_equal(
-        fx_repository_sweep_erased(url, keyring, false, &report, &err), FX_ERR_NOT_FOUND);
+        fx_repository_sweep_erased(url, keyring, &all_of_it, &report, &err), FX_ERR_NOT_FOUND);
     erase_two(url, path);
     FX_AUTO(fx_keyring) left = NULL;
     assert_int_equal(fx_keyring_load(path, &left, &err), FX_OK);
     for (int cut = 1; cut <= 4; cut++) {
         char cut_url[URL_BYTES + 32];
         (void)snprintf(cut_url, sizeof cut_url, "fault:lose:2:%s", url); /* one goes each time */
-        fx_code code = fx_repository_sweep_erased(cut_url, left, false, &report, &err);
+        fx_code code = fx_repository_sweep_erased(cut_url, left, &all_of_it, &report, &err);
         assert_int_equal(code, cut <= 2 ? FX_ERR_UNREACHABLE : FX_OK);
         assert_int_equal(get(url, key, "a", &err), FX_OK);
     }
@@ -477,7 +479,8 @@ a_forged_erasure_sweeps_nothing(void **state)
     FX_AUTO(fx_keyring) left = NULL;
     assert_int_equal(fx_keyring_load(path, &left, &err), FX_OK);
     left->scopes[1].versions[0].verify_key[0] ^= 1; /* as if another had signed */
-    assert_int_equal(fx_repository_sweep_erased(url, left, false, &report, &err), FX_ERR_NOT_FOUND);
+    assert_int_equal(
+        fx_repository_sweep_erased(url, left, &all_of_it, &report, &err), FX_ERR_NOT_FOUND);
     assert_int_equal(get(url, key, "b", &err), FX_OK);
 }
 
