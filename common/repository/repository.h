@@ -1,6 +1,6 @@
 /*
- * The repository: deduplicated, compressed, encrypted snapshots in an object store. First version
- * of the format (docs/format.md); version 1 may still change until it is declared final there.
+ * The repository: deduplicated, compressed, encrypted snapshots in an object store, as
+ * docs/format.md describes it.
  *
  * thread: one call per object at a time unless said otherwise
  */

@@ -45,6 +45,8 @@ def readable_object(magic, message=b""):
 class Repository:
     """Made once; `copy` gives one to damage."""
 
+    begins_wal_anew = False  # its segment is then nearly empty
+
     def __init__(self, folder, rng):
         self.folder = os.path.realpath(folder)
         self.rng = rng
@@ -86,6 +88,9 @@ class Repository:
         receiver = Receiver(agent, server.conninfo)
         with shown_on_failure(server, receiver):
             server.init().start()
+            if self.begins_wal_anew:
+                server.sql("SELECT pg_switch_wal()")
+                server.sql("CHECKPOINT")
             receiver.start()
             wait_until("the slot", lambda: server.sql("SELECT 1 FROM pg_replication_slots"))
             receiver.wait_stored(server, server.value("SELECT pg_switch_wal()"))
@@ -121,7 +126,7 @@ class Repository:
     def make_notes(self):
         """What writers and collectors that were killed leave behind."""
         self.kill_when_there_is("leases", "backup", "files", self.data, "--name", "broken")
-        self.agent("collect", "--revoke")
+        self.agent("collect", "--revoke", "--live-percent", "95")  # so that it has work to do
         assert self.names("settled") and not self.names("leases")
         self.write("sub/e", 60_000)
         self.backup("fourth")  # so that there is more than one index again

@@ -3,6 +3,7 @@ may put by its access."""
 
 import base64
 import glob
+import json
 import os
 import time
 
@@ -191,12 +192,59 @@ def check_access(scene):
     assert {"marks/y", "snapshots/x1"} <= scene.objects()
 
 
+def check_replicate(folder, server, secrets):
+    """A depot as the second tier of three: filled by a host that may replicate, and copied from."""
+    print("a tier", flush=True)
+    first, third, rng = f"{folder}/first", f"{folder}/third", seed()
+    second, key = server.url("tier"), ["--key-file", f"{folder}/tiers-key"]
+
+    def agent(*words, host="copier", status=0):
+        return run(AGENT, *words, status=status, env=secrets.environment(host))
+
+    def behind(source, target):
+        done = agent("tiers", "status", "--repo", source, "--to", target, "--json", status=None)
+        return next(event for event in map(json.loads, done.out.splitlines()) if event["event"] == "tier")
+
+    def back_up(name):
+        with open(f"{folder}/tiers-data/{name}", "wb") as out:
+            out.write(rng.randbytes(5_000_000))
+        agent("backup", "files", f"{folder}/tiers-data", "--repo", first, *key)
+
+    os.makedirs(f"{folder}/tiers-data")
+    agent("repo", "init", "--repo", first, *key)
+    for name in ("one", "two"):
+        back_up(name)
+    agent("replicate", "--repo", first, "--to", second, host="db1", status=7)
+    agent("replicate", "--repo", first, "--to", second)
+    found = behind(first, second)
+    assert found["behind_count"] == found["behind_bytes"] == found["behind_s"] == 0, found
+    assert found["snapshot_count"] == 2, found
+    back_up("three")
+    found = behind(first, second)
+    assert found["behind_snapshot_count"] == 1 and found["behind_bytes"] > 5_000_000, found
+    agent("replicate", "--repo", first, "--to", second)
+    agent("replicate", "--repo", second, "--to", third)
+    for tier in (second, third):
+        agent("verify", "--read-data", "--repo", tier, *key)
+        target = f"{folder}/tier-back-{os.path.basename(tier.split('?')[0])}"
+        agent("restore", "latest", "--target", target, "--repo", tier, *key)
+        run("diff", "-r", f"{folder}/tiers-data", f"{target}{folder}/tiers-data")
+    print("what the depot forgot stays forgotten there", flush=True)
+    (oldest, *_) = sorted(glob.glob(f"{folder}/tier/snapshots/*"), key=os.path.getmtime)
+    agent("forget", os.path.basename(oldest), "--repo", second, *key, host="keeper")
+    agent("replicate", "--repo", first, "--to", second)
+    assert not os.path.exists(oldest) or os.path.basename(oldest)[:12] not in agent(
+        "snapshots", "--repo", second, *key).out
+    assert behind(first, second)["behind_count"] == 0
+
+
 def main():
     with scratch() as folder:
         secrets = Secrets(f"{folder}/pki", [DEPOT] + HOSTS)
         hosts = [{"name": "db1"}, {"name": "keeper", "access": "collect"}, {"name": "copier", "access": "replicate"}]
-        with depot(folder, secrets, {"main": (f"{folder}/main", hosts)}) as server:
+        with depot(folder, secrets, {name: (f"{folder}/{name}", hosts) for name in ("main", "tier")}) as server:
             check_collect(folder, server, secrets)
+            check_replicate(folder, server, secrets)
 
 
 if __name__ == "__main__":

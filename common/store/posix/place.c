@@ -187,6 +187,20 @@ fx_place_open_folder(const fx_place *place, const char *key, bool make)
 }
 /* NOLINTEND(misc-no-recursion) */
 
+/* Copies of a repository may lack its empty folder. Where there is no repository, as in a folder
+ * whose disk is not mounted, nothing is made. */
+static int
+open_temporary(const fx_place *place, const char *name)
+{
+    const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(place->root_fd, name, flags, 0440);
+    if (fd < 0 && errno == ENOENT && faccessat(place->root_fd, "config", F_OK, 0) == 0 &&
+        (mkdirat(place->root_fd, "tmp", 0750) == 0 || errno == EEXIST)) {
+        fd = openat(place->root_fd, name, flags, 0440);
+    }
+    return fd;
+}
+
 fx_code
 fx_place_make_temporary(
     const fx_place *place,
@@ -215,8 +229,7 @@ fx_place_make_temporary(
             key,
             place->root);
     }
-    int fd =
-        openat(place->root_fd, out_name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0440);
+    int fd = open_temporary(place, out_name);
     if (fd < 0) {
         return fx_place_failed(place, "create", out_name, err);
     }
