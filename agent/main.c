@@ -2,6 +2,7 @@
 #include "agent/verbs/exit_code.h"
 #include "agent/verbs/verb.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,9 +68,14 @@ run_verb(const verb *chosen, int word_count, int argc, char **argv)
     return chosen->run(argc - word_count + 1, argv + word_count - 1);
 }
 
+/* Freed buffers from this size on go back to the system. By itself glibc raises it to that of the
+ * largest one that was freed, and keeps them: mallopt(3). */
+enum { LARGE_BUFFER_BYTES = 128 * 1024 };
+
 int
 main(int argc, char **argv)
 {
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES);
     /* A reader of our output or a peer that goes away is an error of that write, not our end. */
     (void)signal(SIGPIPE, SIG_IGN); // NOLINT(cert-err33-c): SIGPIPE can be ignored everywhere
 

@@ -26,6 +26,14 @@ forget(const char *url, const char *id, fx_err *err)
     return fx_repository_forget(repository, id, err);
 }
 
+static void
+new_repository(char url[URL_BYTES])
+{
+    fx_err err = {0};
+    new_url(url);
+    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+}
+
 static fx_code
 collect(
     const char *url, const fx_collect_options *options, fx_collect_report *out_report, fx_err *err)
@@ -64,8 +72,7 @@ nothing_is_left_of_a_forgotten_snapshot(void **state)
     fx_snapshot first;
     fx_snapshot second;
     fx_collect_report report = {0};
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     assert_int_equal(backup(url, 2, &second, &err), FX_OK);
     assert_int_equal(collect(url, &at_once, &report, &err), FX_OK);
@@ -106,8 +113,7 @@ a_tree_that_is_written_anew_stays_a_tree(void **state)
     fx_collect_report report = {0};
     FX_BUF_AUTO content;
     fx_buf_init(&content, FX_CHUNK_MAX_BYTES);
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     {
         FX_AUTO(fx_repository) repository = NULL;
         FX_AUTO(fx_writer) writer = NULL;
@@ -178,8 +184,7 @@ a_tree_that_is_named_as_content_is_still_walked(void **state)
     char url[URL_BYTES];
     fx_snapshot first;
     fx_collect_report report = {0};
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     FX_AUTO(fx_repository) repository = NULL;
     fx_root root;
@@ -200,8 +205,7 @@ a_needed_chunk_that_no_pack_has_stops_it(void **state)
     char url[URL_BYTES];
     fx_collect_report report = {0};
     fx_snapshot first;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     assert_int_equal(forget(url, first.id, &err), FX_OK);
     const fx_chunk_id nowhere = {{1, 2, 3}};
@@ -256,8 +260,7 @@ a_writer_at_work_is_waited_for_or_revoked(void **state)
     fx_snapshot second = {.host = fx_name_of("db1"), .source = "files:test", .kind = "files"};
     fx_collect_report report = {0};
     fx_chunk_id root;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     FX_AUTO(fx_repository) repository = NULL;
     FX_AUTO(fx_writer) writer = NULL;
@@ -290,8 +293,7 @@ a_writer_that_sees_a_mark_stores_what_is_marked_again(void **state)
     char url[URL_BYTES];
     fx_snapshot first;
     fx_snapshot second;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     fx_id_set packs = {0};
     fx_chunk_id name;
@@ -319,8 +321,7 @@ a_late_snapshot_of_a_revoked_writer_is_void(void **state)
     fx_snapshot_list list;
     fx_collect_report report = {0};
     size_t unreadable_count = 0;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     FX_AUTO(fx_repository) repository = NULL;
     FX_AUTO(fx_store) store = NULL;
@@ -353,8 +354,7 @@ a_damaged_settlement_matters_for_its_own_lease(void **state)
     size_t unreadable_count = 0;
     const fx_bytes damaged = {"FXSETTLE", 8};
     fx_mono deadline = fx_mono_after(fx_clock_mono(), FX_DUR_MS(10000));
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     FX_AUTO(fx_repository) repository = NULL;
     FX_AUTO(fx_store) store = NULL;
@@ -399,8 +399,7 @@ a_late_index_of_a_revoked_writer_is_not_believed(void **state)
     fx_chunk_id id;
     FX_BUF_AUTO late;
     fx_buf_init(&late, 1 << 20);
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     FX_AUTO(fx_repository) repository = NULL;
     FX_AUTO(fx_writer) writer = NULL;
     FX_AUTO(fx_store) store = NULL;
@@ -460,8 +459,7 @@ a_pack_that_was_vouched_for_is_missed_also_where_a_writer_was_revoked(void **sta
     FX_BUF_AUTO voucher;
     FX_AUTO(fx_store) store = NULL;
     const fx_mono deadline = fx_repository_deadline();
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
     assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
     take_object(url, "/indexes/", &index, index_name);
@@ -496,8 +494,7 @@ a_pack_that_a_snapshot_needs_is_missed_whatever_was_revoked(void **state)
     fx_snapshot snapshot;
     fx_verify_report report = {0};
     FX_AUTO(fx_store) store = NULL;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
     assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
     assert_int_equal(fx_lease_revoke(store, id, &err), FX_OK);
@@ -526,8 +523,7 @@ a_writer_that_was_revoked_puts_no_index_object_and_no_voucher(void **state)
     const fx_index_pack pack = {.blob_count = 1};
     FX_AUTO(fx_repository) repository = NULL;
     FX_AUTO(fx_writer) writer = NULL;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
     assert_int_equal(fx_writer_open(repository, &writer, &err), FX_OK);
@@ -566,8 +562,7 @@ what_was_removed_and_comes_back_is_not_believed(void **state)
     static const char *const kinds[] = {"/indexes/", "/verified/"};
     char paths[2][sizeof objects[0]];
     fx_buf kept[2];
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     for (size_t i = 0; i < 2; i++) {
         fx_buf_init(&kept[i], 1 << 20);
@@ -595,8 +590,7 @@ a_writer_that_is_gone_is_revoked_and_settled(void **state)
     int status = 0;
     fx_snapshot snapshots[2];
     fx_collect_report report = {0};
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &snapshots[0], &err), FX_OK);
     assert_int_equal(backup(url, 2, &snapshots[1], &err), FX_OK);
     pid_t child = fork();
@@ -717,8 +711,7 @@ a_collector_of_this_machine_before_it_was_started_is_not_taken_over(void **state
     char id[FX_LEASE_ID_BYTES];
     fx_collect_report report = {0};
     FX_AUTO(fx_store) store = NULL;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
     leave_lease(url, &at, id);
     assert_int_equal(fx_mark_put(store, id, &none, &err), FX_OK);
@@ -750,8 +743,7 @@ a_backup_that_somebody_else_said_is_over_is_not_acknowledged(void **state)
     const fx_mono deadline = fx_repository_deadline();
     fortress__repository__lease__init(&over);
     fx_buf_init(&bytes, 4096);
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &first, &err), FX_OK);
     assert_int_equal(fx_repository_open(url, key, &repository, &err), FX_OK);
     assert_int_equal(fx_writer_open(repository, &writer, &err), FX_OK);
@@ -780,8 +772,7 @@ a_revoked_writer_without_a_lease_is_settled(void **state)
     fx_snapshot_list list;
     fx_collect_report report = {0};
     size_t unreadable_count = 0;
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &snapshots[0], &err), FX_OK);
     assert_int_equal(backup(url, 2, &snapshots[1], &err), FX_OK);
     FX_AUTO(fx_repository) repository = NULL;
@@ -809,8 +800,7 @@ a_snapshot_that_cannot_be_read_stops_it(void **state)
     char url[URL_BYTES];
     fx_snapshot snapshot;
     fx_collect_report report = {0};
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     assert_int_equal(backup(url, 1, &snapshot, &err), FX_OK);
     assert_int_equal(unlink(object_at(url, "/packs/")), 0);
     assert_int_not_equal(collect(url, &at_once, &report, &err), FX_OK);
