@@ -23,6 +23,8 @@ import dns.exception
 import dns.resolver
 import psycopg2
 
+from leftovers import free_shared_memory
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PG_BIN = "/usr/lib/postgresql/15/bin"
 SERVICE = "orders-db"
@@ -352,6 +354,7 @@ max_slot_wal_keep_size = 1GB
 wal_keep_size = 256MB
 hot_standby = on
 shared_buffers = 32MB
+dynamic_shared_memory_type = mmap
 log_line_prefix = '%m [%p] '
 """)
         hba = region.path("pg", "pg_hba.conf")
@@ -638,6 +641,7 @@ stub-zone:
         self.kill_all(self.folder)
         for process in self.processes.values():
             process.wait()
+        free_shared_memory(self.folder)
 
 
 def main():
@@ -652,6 +656,7 @@ def main():
     lab = Lab.__new__(Lab)
     lab.processes = {}
     lab.kill_all(folder)
+    free_shared_memory(folder)
     shutil.rmtree(folder)
     print(f"stopped and removed {folder}")
     return 0

@@ -48,7 +48,7 @@ def make_cluster(folder):
         cwd="/")
     with open(os.path.join(data, "postgresql.conf"), "a", encoding="utf-8") as conf:
         conf.write("listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
-                   "shared_buffers = 16MB\nmax_connections = 20\n")
+                   "shared_buffers = 16MB\nmax_connections = 20\ndynamic_shared_memory_type = mmap\n")
     return data
 
 

@@ -48,6 +48,7 @@ class Server:
             "max_wal_size": "64MB",
             "min_wal_size": "32MB",
             "max_connections": 20,
+            "dynamic_shared_memory_type": "mmap",
             **extra,
         }
         return "".join(f"{key} = {value}\n" for key, value in values.items())

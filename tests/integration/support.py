@@ -13,6 +13,9 @@ import time
 SOURCE = os.environ.get("FORTRESS_SOURCE") or os.path.dirname(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 )
+sys.path.append(os.path.join(SOURCE, "deploy", "quickstart"))
+from leftovers import free_shared_memory  # noqa: E402
+
 BIN = os.path.abspath(os.environ.get("FORTRESS_BIN") or os.path.join(SOURCE, "build/asan/bin"))
 AGENT = os.path.join(BIN, "fortress-agent")
 COORDINATOR = os.path.join(BIN, "fortress-coordinator")
@@ -49,6 +52,7 @@ def scratch(prefix="fortress-test-", below=None):
         del os.environ["FORTRESS_CACHE_DIR"]
         if before is not None:
             os.environ["FORTRESS_CACHE_DIR"] = before
+        free_shared_memory(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
