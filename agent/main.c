@@ -75,6 +75,7 @@ enum { LARGE_BUFFER_BYTES = 128 * 1024 };
 int
 main(int argc, char **argv)
 {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread as yet */
     (void)mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES);
     /* A reader of our output or a peer that goes away is an error of that write, not our end. */
     (void)signal(SIGPIPE, SIG_IGN); // NOLINT(cert-err33-c): SIGPIPE can be ignored everywhere
