@@ -5,8 +5,6 @@
 #include "common/repository/promise.h"
 #include "common/repository/verification.h"
 
-enum { QUEUE_MAX = 64 };
-
 static fx_pack_checker *
 take_checker(fx_verification *v)
 {
@@ -62,19 +60,23 @@ verify_pack(fx_verification *v, uint32_t number, const fx_candidate *item)
     (void)pthread_mutex_unlock(&v->lock);
 }
 
-typedef struct pack_job {
+/* Packs from number `first` on. */
+typedef struct fresh_packs {
     fx_verification *v;
-    uint32_t number;
-    const fx_candidate *item;
-} pack_job;
+    size_t first;
+    const fx_candidate *items;
+} fresh_packs;
 
-static void
-run_job(void *ctx)
+/* What is wrong with a pack is a finding, not a failure. */
+static fx_code
+visit(void *ctx, size_t item, fx_err *err)
 {
-    const pack_job *job = ctx;
-    if (!fx_verification_is_cancelled(job->v)) {
-        verify_pack(job->v, job->number, job->item);
+    (void)err;
+    const fresh_packs *fresh = ctx;
+    if (!fx_verification_is_cancelled(fresh->v)) {
+        verify_pack(fresh->v, (uint32_t)(fresh->first + item), &fresh->items[item]);
     }
+    return FX_OK;
 }
 
 void
@@ -85,10 +87,9 @@ fx_verification_packs(fx_verification *v)
         return;
     }
     size_t first = v->pack_count;
-    pack_job *jobs = calloc(count - first, sizeof *jobs);
     fx_candidate *items = calloc(count - first, sizeof *items);
     v->packs = realloc(v->packs, count * sizeof *v->packs);
-    FX_ASSERT(jobs != NULL && items != NULL && v->packs != NULL);
+    FX_ASSERT(items != NULL && v->packs != NULL);
     memset(v->packs + first, 0, (count - first) * sizeof *v->packs);
     v->pack_count = count;
     for (size_t i = first; i < count; i++) {
@@ -97,14 +98,11 @@ fx_verification_packs(fx_verification *v)
         memcpy(items[i - first].name.bytes, pack.name, FX_ID_BYTES);
     }
     fx_verification_choose(v, items, count - first);
-    fx_pool *pool = fx_pool_new(fx_pool_cores(), QUEUE_MAX);
-    for (size_t i = first; i < count; i++) {
-        jobs[i - first] = (pack_job){v, (uint32_t)i, &items[i - first]};
-        fx_pool_submit(pool, run_job, &jobs[i - first]);
-    }
-    fx_pool_free(pool);
+    fresh_packs fresh = {v, first, items};
+    fx_err ignored = {0};
+    fx_ignore(
+        fx_pool_each(fx_pool_cores(), count - first, visit, &fresh, &ignored), "no visit fails");
     free(items);
-    free(jobs);
 }
 
 fx_code

@@ -64,7 +64,7 @@ def free_port(address="127.0.0.1", kind=socket.SOCK_STREAM):
     A port for a server that listens only later. No connection takes it meanwhile, as it lies below those that Linux
     gives out, and no other test, as a name says so until this process ends (tests/support/port.c does the same).
     """
-    while True:
+    for _ in range(1000):
         port = random.SystemRandom().randrange(20000, 32000)
         mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         with socket.socket(socket.AF_INET, kind) as probe:
@@ -76,6 +76,7 @@ def free_port(address="127.0.0.1", kind=socket.SOCK_STREAM):
                 continue
         CLAIMS.append(mark)
         return port
+    raise AssertionError(f"no free port on {address}")
 
 
 def run(*words, status=0, timeout=120, **options):

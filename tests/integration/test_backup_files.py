@@ -269,8 +269,9 @@ def test_time_and_source(folder):
         with open(f"{folder}/data/file", "w", encoding="ascii") as file:
             file.write(content)
         repository.backup(f"{folder}/data", "--name", "app")
-        times.append(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1)))
-        time.sleep(2.1)
+        second = int(time.time()) + 1  # times have whole seconds: the next backup begins after this one
+        times.append(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)))
+        support.wait_until("the second is over", lambda at=second: time.time() > at + 1)
     for index, content in enumerate(("one", "two", "three")):
         target = f"{folder}/back{index}"
         repository.restore("latest", "--time", times[index], "--target", target)

@@ -113,11 +113,13 @@ def chain(tiers):
         tiers.verify(tier)
         for identity in tiers.states:
             tiers.check_restore(tier, identity)
-    time.sleep(1.1)  # so that it is a second behind
     newest = tiers.backup()
-    time.sleep(1.1)
-    first, second, _ = events(agent("tiers", "status", "--repo", tiers.tier[0], "--to",
-                                    tiers.tier[1], "--to", tiers.tier[2], "--json").out)
+
+    def behind():
+        first, second, _ = events(agent("tiers", "status", "--repo", tiers.tier[0], "--to",
+                                        tiers.tier[1], "--to", tiers.tier[2], "--json").out)
+        return (first, second) if first["behind_s"] >= 1 else None
+    first, second = support.wait_until("it is a second behind", behind)
     assert first["behind_snapshot_count"] == second["behind_snapshot_count"] == 1
     assert 1 <= first["behind_s"] < 60, first
     done = summary(tiers.replicate(0, 1))
