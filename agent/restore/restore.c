@@ -209,11 +209,14 @@ fill(restoring *work, int folder_fd, fx_apply *apply, fx_err *err)
         .keeps = work->options->in_place || work->staging.is_resumed,
         .apply = apply,
         .events = work->events,
-        .total_count = work->node == NULL ? work->snapshot->file_count : 0,
-        .total_bytes = work->node == NULL ? work->snapshot->size_bytes : 0,
         .result = &work->result,
     };
-    if (work->node != NULL && work->node->kind != FX_NODE_FOLDER) {
+    if (work->node == NULL) {
+        request.total_count = work->snapshot->file_count;
+        request.total_bytes = work->snapshot->size_bytes;
+    } else if (work->node->kind != FX_NODE_FOLDER) {
+        request.total_count = 1;
+        request.total_bytes = work->node->size_bytes;
         return fx_unpack_node(&request, work->node, err);
     }
     const fx_root root = wanted_root(work);

@@ -167,6 +167,11 @@ def check_restore(repository):
     assert progress[-1]["count"] == progress[-1]["total_count"] == 301, progress[-1]
     assert progress[-1]["done_bytes"] == progress[-1]["total_bytes"] == repository.size_bytes, progress[-1]
     assert progress[-1]["total_is_estimate"] is False, progress[-1]
+    one = f"{repository.data}/large"
+    done = agent("restore", "latest", "--path", one, "--target", f"{target}-3", "--json", *repository.words)
+    progress = check_events(done, ["restoring"])
+    assert progress[-1]["count"] == progress[-1]["total_count"] == 1, progress[-1]
+    assert progress[-1]["done_bytes"] == progress[-1]["total_bytes"] == 160 * MIB, progress[-1]
 
 
 def check_silence(repository):
