@@ -2,7 +2,7 @@
  * What an index of many chunks takes: memory of the process's own, room on disk, time.
  *
  *   index_memory generate DIR CHUNKS CHUNKS_IN_A_PACK    a repository with that many chunks in its
- *                                                        index objects; packs are empty files
+ *                                                        index objects; packs have a head and no content
  *   index_memory measure DIR                             opens it, looks chunks up, adds to it
  *   index_memory run PROGRAM ARGUMENT…                   any program's peak
  *
@@ -159,9 +159,9 @@ make_packs_folder(const bench *b)
     must(fx_file_make_folder(path, 0700, &err), &err);
 }
 
-/* Of the right size, of nothing but a hole. */
+/* Of the right size, of nothing but a head and a hole: who collects asks whose it is. */
 static void
-make_pack(const bench *b, const fx_index_pack *pack)
+make_pack(const bench *b, const fx_index_pack *pack, fx_bytes head)
 {
     char store_key[FX_KEY_TEXT_BYTES];
     char path[PATH_BYTES + FX_KEY_TEXT_BYTES];
@@ -176,7 +176,8 @@ make_pack(const bench *b, const fx_index_pack *pack)
         *slash = '/';
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     }
-    if (fd < 0 || ftruncate(fd, (off_t)pack->size_bytes) != 0 || close(fd) != 0) {
+    if (fd < 0 || write(fd, head.data, head.size_bytes) != (ssize_t)head.size_bytes ||
+        ftruncate(fd, (off_t)pack->size_bytes) != 0 || close(fd) != 0) {
         give_up("make a pack");
     }
 }
@@ -196,6 +197,10 @@ generate(bench *b)
     must(fx_session_begin(b->key, &session, &err), &err);
     must(fx_store_open(b->url, &store, &err), &err);
     fx_index_writer_init(&writer, store, &session);
+    fx_object_writer pack_writer;
+    fx_object_writer_init(&pack_writer);
+    must(fx_object_begin(&pack_writer, &session, FX_OBJECT_PACK, (fx_bytes){0}, &err), &err);
+    const fx_bytes head = fx_buf_bytes(&pack_writer.bytes);
     make_packs_folder(b);
     unsigned char *ids = calloc(b->per_pack, FX_ID_BYTES);
     FX_ASSERT(ids != NULL);
@@ -206,11 +211,12 @@ generate(bench *b)
             id_of(number + i, ids + i * FX_ID_BYTES);
         }
         must(fx_index_writer_add(&writer, &pack, ids, FX_ID_BYTES, &err), &err);
-        make_pack(b, &pack);
+        make_pack(b, &pack, head);
     }
     must(fx_index_writer_finish(&writer, &err), &err);
     free(ids);
     fx_index_writer_free(&writer);
+    fx_object_writer_free(&pack_writer);
     fx_store_free(store);
     (void)snprintf(path, sizeof path, "%s/count", b->folder);
     FILE *file = fopen(path, "we");

@@ -2,7 +2,8 @@
 # index_memory.sh [--dir DIR] [--chunks N] [--in-pack N] [--keep]
 # What an index of 20 million chunks takes: room on disk for each (at most 40 bytes are wanted), memory of
 # the process's own (RssAnon at its peak: at most 256 MiB), time. The index is generated; its packs are
-# files of the right size without content. Needs 4 GB and an inode a pack (1.4 million).
+# files of the right size with a head and no content; at the end nearly all of them are collected.
+# Needs 10 GB and an inode a pack (1.4 million).
 #   --dir DIR     scratch folder, removed at the end (a new one below /var/tmp)
 #   --in-pack N   chunks in each pack (default 14: what half-compressible large files give)
 set -euo pipefail
@@ -34,3 +35,7 @@ export FORTRESS_REPO=$folder/repo FORTRESS_KEY_FILE=$folder/key FORTRESS_CACHE_D
 diff -r "$source/docs" "$folder/restored$source/docs"
 "$bench" run "$agent" verify
 "$bench" run "$agent" collect --dry-run
+"$bench" run "$agent" collect
+"$bench" run "$agent" verify
+"$bench" run "$agent" restore latest --source docs --target "$folder/restored-again"
+diff -r "$source/docs" "$folder/restored-again$source/docs"
