@@ -1,6 +1,5 @@
 #include "common/repository/collect.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/repository/collection.h"
@@ -13,18 +12,8 @@ enum { INDEX_MANY = 16 }; /* so many index objects are made few */
 static fx_code
 remove_unneeded(fx_collection *work, fx_err *err)
 {
-    fx_store *store = work->repository->store;
-    fx_id_set names = {0};
-    fx_collection_doomed_names(work, &names);
-    (void)snprintf(
-        work->mark,
-        sizeof work->mark,
-        "%.*s.1",
-        (int)sizeof work->mark - 3,
-        fx_writer_lease(work->writer));
-    fx_code code = fx_mark_put(store, work->mark, &names, err);
-    fx_id_set_free(&names);
-    if (code != FX_OK || fx_collection_await_writers(work, err) != FX_OK ||
+    if (fx_collection_put_marks(work, err) != FX_OK ||
+        fx_collection_await_writers(work, err) != FX_OK ||
         fx_collection_learn(work, false, err) != FX_OK ||
         fx_collection_look_again(work, err) != FX_OK ||
         fx_collection_spare_packs(work, err) != FX_OK ||

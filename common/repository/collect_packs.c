@@ -5,18 +5,16 @@
 #include "common/repository/collection.h"
 #include "common/repository/key.h"
 
-typedef struct named_pack {
-    unsigned char name[FX_ID_BYTES];
-    uint32_t number;
-} named_pack;
-
+/* Numbers of packs, of the index `ctx`. */
 static int
-by_name(const void *left, const void *right)
+by_name(const void *left, const void *right, void *ctx)
 {
-    const named_pack *one = left;
-    const named_pack *two = right;
-    int order = memcmp(one->name, two->name, FX_ID_BYTES);
-    return order != 0 ? order : (one->number > two->number) - (one->number < two->number);
+    const uint32_t *one = left;
+    const uint32_t *two = right;
+    fx_index_pack first = fx_index_pack_at(ctx, *one);
+    fx_index_pack second = fx_index_pack_at(ctx, *two);
+    int order = memcmp(first.name, second.name, FX_ID_BYTES);
+    return order != 0 ? order : (*one > *two) - (*one < *two);
 }
 
 /* Does the pack hold what its record of that number says? */
@@ -45,27 +43,35 @@ is_true(const fx_collection *work, uint32_t number, const fx_object *object)
  * pack says itself. Anybody who can write can put an index object that lies.
  */
 static uint32_t
-choose_record(const fx_collection *work, const named_pack *same, size_t count)
+choose_record(const fx_collection *work, const uint32_t *same, size_t count)
 {
     const fx_index *index = work->repository->index;
-    fx_index_pack first = fx_index_pack_at(index, same[0].number);
+    fx_index_pack first = fx_index_pack_at(index, same[0]);
     bool differ = false;
     for (size_t i = 0; i < count; i++) {
-        fx_index_pack pack = fx_index_pack_at(index, same[i].number);
+        fx_index_pack pack = fx_index_pack_at(index, same[i]);
         if (pack.is_trusted != 0) {
-            return same[i].number;
+            return same[i];
         }
         differ = differ || memcmp(pack.record, first.record, sizeof first.record) != 0;
     }
     for (size_t i = 0; differ && i < count; i++) {
         fx_err ignored = {0};
         FX_AUTO(fx_object) object = NULL;
-        if (fx_repository_load_pack(work->repository, same[i].number, &object, &ignored) == FX_OK &&
-            is_true(work, same[i].number, object)) {
-            return same[i].number;
+        if (fx_repository_load_pack(work->repository, same[i], &object, &ignored) == FX_OK &&
+            is_true(work, same[i], object)) {
+            return same[i];
         }
     }
-    return same[0].number;
+    return same[0];
+}
+
+static bool
+is_same_pack(const fx_index *index, uint32_t one, uint32_t other)
+{
+    fx_index_pack first = fx_index_pack_at(index, one);
+    fx_index_pack second = fx_index_pack_at(index, other);
+    return memcmp(first.name, second.name, FX_ID_BYTES) == 0;
 }
 
 /*
@@ -75,23 +81,22 @@ choose_record(const fx_collection *work, const named_pack *same, size_t count)
 static void
 find_doubles(fx_collection *work)
 {
-    named_pack *all = calloc(work->pack_count + 1, sizeof *all);
+    fx_index *index = work->repository->index;
+    uint32_t *all = calloc(work->pack_count + 1, sizeof *all);
     work->canon = realloc(work->canon, (work->pack_count + 1) * sizeof *work->canon);
     FX_ASSERT(all != NULL && work->canon != NULL);
     for (size_t i = 0; i < work->pack_count; i++) {
-        fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
-        memcpy(all[i].name, pack.name, FX_ID_BYTES);
-        all[i].number = (uint32_t)i;
+        all[i] = (uint32_t)i;
     }
-    qsort(all, work->pack_count, sizeof *all, by_name);
+    qsort_r(all, work->pack_count, sizeof *all, by_name, index);
     for (size_t i = 0; i < work->pack_count;) {
         size_t end = i + 1;
-        while (end < work->pack_count && memcmp(all[i].name, all[end].name, FX_ID_BYTES) == 0) {
+        while (end < work->pack_count && is_same_pack(index, all[i], all[end])) {
             end++;
         }
         uint32_t chosen = choose_record(work, &all[i], end - i);
         while (i < end) {
-            work->canon[all[i++].number] = chosen;
+            work->canon[all[i++]] = chosen;
         }
     }
     free(all);
@@ -258,19 +263,6 @@ fx_collection_has_doomed(const fx_collection *work)
         }
     }
     return false;
-}
-
-void
-fx_collection_doomed_names(const fx_collection *work, fx_id_set *names)
-{
-    for (size_t i = 0; i < work->pack_count; i++) {
-        if (work->doomed[i]) {
-            fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
-            fx_chunk_id name;
-            memcpy(name.bytes, pack.name, FX_ID_BYTES);
-            (void)fx_id_set_add(names, &name);
-        }
-    }
 }
 
 bool

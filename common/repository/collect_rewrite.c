@@ -4,9 +4,13 @@
 
 #include "common/repository/collection.h"
 
-/* Needed chunks in packs that go. */
+enum { BATCH_CHUNKS = 1 << 20 }; /* gathered at a time: 40 MiB */
+
+/* Needed chunks in those of the packs [first, end) that go. */
 typedef struct moving {
     const fx_collection *work;
+    uint32_t first;
+    uint32_t end;
     fx_index_entry *items;
     size_t count;
     size_t room;
@@ -17,7 +21,8 @@ gather(void *ctx, const fx_index_entry *entry)
 {
     moving *list = ctx;
     const fx_collection *work = list->work;
-    if (!fx_collection_is_doomed(work, entry->pack) ||
+    if (entry->pack < list->first || entry->pack >= list->end ||
+        !fx_collection_is_doomed(work, entry->pack) ||
         !fx_live_has(&work->live, entry->pack, entry->blob)) {
         return;
     }
@@ -68,34 +73,63 @@ move_chunk(fx_collection *work, const fx_chunk_id *id, fx_err *err)
     return FX_OK;
 }
 
-/* Stores again what is needed of the packs that go. A chunk that cannot be read stays where it is.
- */
-fx_code
-fx_collection_write_anew(fx_collection *work, fx_err *err)
+static bool
+is_to_go(const void *ctx, uint32_t pack)
 {
-    moving list = {.work = work};
-    fx_id_set names = {0};
-    fx_collection_doomed_names(work, &names);
-    fx_writer_avoid(work->writer, &names);
-    fx_id_set_free(&names);
-    fx_index_each(work->repository->index, gather, &list);
-    if (list.count > 0) {
-        qsort(list.items, list.count, sizeof *list.items, compare_places);
+    return fx_collection_is_doomed(ctx, pack);
+}
+
+/* How much of a pack is to be moved. */
+static uint64_t
+moved_of(const fx_collection *work, uint32_t pack)
+{
+    return fx_collection_is_doomed(work, pack) ? work->live.counts[pack] : 0;
+}
+
+/* A chunk that cannot be read stays where it is. */
+static fx_code
+move_batch(fx_collection *work, moving *batch, fx_progress *progress, fx_err *err)
+{
+    fx_index_each(work->repository->index, gather, batch);
+    if (batch->count > 0) {
+        qsort(batch->items, batch->count, sizeof *batch->items, compare_places);
     }
     fx_code code = FX_OK;
-    for (size_t i = 0; code == FX_OK && i < list.count; i++) {
+    for (size_t i = 0; code == FX_OK && i < batch->count; i++) {
         fx_err failure = {0};
-        const fx_progress progress = {
-            .step = "writing anew", .what = "chunks", .count = i, .total_count = list.count};
-        fx_repository_tell(work->repository, &progress);
-        code = move_chunk(work, &list.items[i].id, &failure);
+        fx_repository_tell(work->repository, progress);
+        progress->count++;
+        code = move_chunk(work, &batch->items[i].id, &failure);
         if (code == FX_ERR_DAMAGED || code == FX_ERR_NOT_FOUND) {
             code = FX_OK;
         } else if (code != FX_OK) {
             *err = failure;
         }
     }
-    free(list.items);
+    return code;
+}
+
+/* Stores again what is needed of the packs that go. */
+fx_code
+fx_collection_write_anew(fx_collection *work, fx_err *err)
+{
+    fx_code code = FX_OK;
+    fx_progress progress = {.step = "writing anew", .what = "chunks"};
+    for (uint32_t i = 0; i < work->pack_count; i++) {
+        progress.total_count += moved_of(work, i);
+    }
+    fx_writer_avoid(work->writer, is_to_go, work);
+    for (moving batch = {.work = work}; code == FX_OK && batch.end < work->pack_count;) {
+        uint64_t chunk_count = 0;
+        batch = (moving){.work = work, .first = batch.end, .end = batch.end};
+        while (batch.end < work->pack_count && chunk_count < BATCH_CHUNKS) {
+            chunk_count += moved_of(work, batch.end++);
+        }
+        if (chunk_count > 0) {
+            code = move_batch(work, &batch, &progress, err);
+        }
+        free(batch.items);
+    }
     return code == FX_OK ? fx_writer_flush(work->writer, err)
                          : fx_err_wrap(err, "writing packs anew");
 }

@@ -208,8 +208,8 @@ keep_right(const fx_collection *work, fx_err *err)
 }
 
 /*
- * The mark of that name holds no packs; it says that this collector is at work. Put first, looked
- * for afterwards: of two that begin at once at least one sees the other.
+ * The mark that is named like the lease holds no packs; it says that this collector is at work. Put
+ * first, looked for afterwards: of two that begin at once at least one sees the other.
  */
 fx_code
 fx_collection_begin_alone(fx_collection *work, fx_err *err)
@@ -243,13 +243,55 @@ fx_collection_begin_alone(fx_collection *work, fx_err *err)
     return code == FX_OK ? keep_right(work, err) : code;
 }
 
+static void
+mark_name(const fx_collection *work, unsigned number, char out_name[FX_LEASE_ID_BYTES])
+{
+    int length =
+        snprintf(out_name, FX_LEASE_ID_BYTES, "%.49s.%u", fx_writer_lease(work->writer), number);
+    FX_ASSERT(length > 0 && length < FX_LEASE_ID_BYTES);
+}
+
+static fx_code
+put_mark(fx_collection *work, const fx_id_set *packs, fx_err *err)
+{
+    char name[FX_LEASE_ID_BYTES];
+    mark_name(work, ++work->mark_count, name);
+    return fx_mark_put(work->repository->store, name, packs, err);
+}
+
+fx_code
+fx_collection_put_marks(fx_collection *work, fx_err *err)
+{
+    fx_id_set packs = {0};
+    fx_code code = FX_OK;
+    for (size_t i = 0; code == FX_OK && i < work->pack_count; i++) {
+        if (work->doomed[i]) {
+            fx_index_pack pack = fx_index_pack_at(work->repository->index, (uint32_t)i);
+            fx_chunk_id name;
+            memcpy(name.bytes, pack.name, FX_ID_BYTES);
+            (void)fx_id_set_add(&packs, &name);
+        }
+        if (packs.count == FX_MARK_PACK_MAX) {
+            code = put_mark(work, &packs, err);
+            fx_id_set_free(&packs);
+        }
+    }
+    if (code == FX_OK && packs.count > 0) {
+        code = put_mark(work, &packs, err);
+    }
+    fx_id_set_free(&packs);
+    return code;
+}
+
 void
 fx_collection_remove_marks(fx_collection *work)
 {
     fx_err ignored = {0};
     fx_store *store = work->repository->store;
-    if (work->mark[0] != '\0') {
-        fx_ignore(fx_mark_remove(store, work->mark, &ignored), "the next collector removes it");
+    for (unsigned number = 1; number <= work->mark_count; number++) {
+        char name[FX_LEASE_ID_BYTES];
+        mark_name(work, number, name);
+        fx_ignore(fx_mark_remove(store, name, &ignored), "the next collector removes it");
     }
     fx_ignore(
         fx_mark_remove(store, fx_writer_lease(work->writer), &ignored),

@@ -25,7 +25,7 @@ typedef struct fx_collection {
     size_t root_count;
     fx_id_set index_names;   /* of new index objects */
     fx_id_set voucher_names; /* of new vouchers */
-    char mark[FX_LEASE_ID_BYTES];
+    unsigned mark_count;     /* with packs */
 } fx_collection;
 
 /* ---- collect_roots.c: what snapshots need ---- */
@@ -65,7 +65,6 @@ void fx_collection_part_free(fx_collection_part *part);
 /* By any of the pack's numbers. */
 bool fx_collection_is_doomed(const fx_collection *work, uint32_t pack);
 bool fx_collection_has_doomed(const fx_collection *work);
-void fx_collection_doomed_names(const fx_collection *work, fx_id_set *names);
 
 /* Is there a place of the chunk in a pack that stays? With `is_certain`, one that is vouched for:
  * then no other place is needed. */
@@ -95,6 +94,8 @@ FX_MUST_USE fx_code fx_collection_check_tickets(fx_collection *work, fx_err *err
 
 /* errors: BUSY (another collector is at work), STALE (another one revoked this) */
 FX_MUST_USE fx_code fx_collection_begin_alone(fx_collection *work, fx_err *err);
+/* Marks the packs that go. errors: the store's */
+FX_MUST_USE fx_code fx_collection_put_marks(fx_collection *work, fx_err *err);
 void fx_collection_remove_marks(fx_collection *work);
 
 /* Waits for writers whose lease is older than the mark, or revokes them. errors: BUSY */

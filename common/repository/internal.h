@@ -219,8 +219,10 @@ bool fx_repository_kept_path(
 FX_MUST_USE fx_code
 fx_writer_vouch(fx_writer *writer, const fx_id_set *opened, uint64_t *out_count, fx_err *err);
 
-/* The writer stores again what only these packs hold. Before anything is added. */
-void fx_writer_avoid(fx_writer *writer, const fx_id_set *packs);
+/* The writer stores again what only such packs hold, by their numbers in the index. Before anything
+ * is added. thread: asked on any */
+typedef bool (*fx_writer_avoids)(const void *ctx, uint32_t pack);
+void fx_writer_avoid(fx_writer *writer, fx_writer_avoids avoids, const void *ctx);
 
 /* The sets take the names of all index objects and vouchers that the writer puts from now on. */
 void fx_writer_tell_names(fx_writer *writer, fx_id_set *indexes, fx_id_set *vouchers);

@@ -604,6 +604,7 @@ fx_settlements_void(
 fx_code
 fx_mark_put(fx_store *store, const char *id, const fx_id_set *packs, fx_err *err)
 {
+    FX_ASSERT(packs->count <= FX_MARK_PACK_MAX);
     char store_key[FX_KEY_TEXT_BYTES];
     fx_chunk_id *ids = NULL;
     Fortress__Repository__IdList mark;

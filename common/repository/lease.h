@@ -8,7 +8,8 @@
 #include "common/repository/id_set.h"
 #include "common/store/store.h"
 
-enum { FX_LEASE_ID_BYTES = 52 }; /* text with its end: ordered by the time when it was put */
+/* Text with its end: ordered by the time when it was put. Room for a mark's number behind it. */
+enum { FX_LEASE_ID_BYTES = 56 };
 
 typedef struct fx_lease {
     char id[FX_LEASE_ID_BYTES];
@@ -46,6 +47,9 @@ FX_MUST_USE fx_code fx_lease_end(fx_store *store, const char *id, fx_err *err);
 
 /* ---- a collector's side */
 
+/* A collector's first mark has the id of its lease and no packs; the others, ".1" and so on behind
+ * it. So many packs at most are in each: what reads them need not take memory for all. */
+enum { FX_MARK_PACK_MAX = 65536 };
 FX_MUST_USE fx_code
 fx_mark_put(fx_store *store, const char *id, const fx_id_set *packs, fx_err *err);
 FX_MUST_USE fx_code fx_mark_remove(fx_store *store, const char *id, fx_err *err);

@@ -47,6 +47,8 @@ struct fx_writer {
     char lease[FX_LEASE_ID_BYTES]; /* "": ended */
     fx_id_set marked;              /* packs that are about to go or gone: not counted on */
     size_t counted_packs;          /* of the index: later ones were not looked for */
+    fx_writer_avoids avoids;       /* or NULL */
+    const void *avoids_ctx;
 };
 
 /* ---- packs
@@ -303,6 +305,7 @@ is_recorded(const fx_writer *writer, const fx_chunk_id *id)
         fx_chunk_id name;
         memcpy(name.bytes, pack.name, FX_ID_BYTES);
         if (pack.is_rescued == 0 && pack.is_trusted != 0 && entry.pack < writer->counted_packs &&
+            (writer->avoids == NULL || !writer->avoids(writer->avoids_ctx, entry.pack)) &&
             !fx_id_set_has(&writer->marked, &name)) {
             return true;
         }
@@ -331,13 +334,10 @@ fx_writer_tell_names(fx_writer *writer, fx_id_set *indexes, fx_id_set *vouchers)
 }
 
 void
-fx_writer_avoid(fx_writer *writer, const fx_id_set *packs)
+fx_writer_avoid(fx_writer *writer, fx_writer_avoids avoids, const void *ctx)
 {
-    for (size_t i = 0; i < packs->capacity; i++) {
-        if (packs->used[i]) {
-            (void)fx_id_set_add(&writer->marked, &packs->slots[i]);
-        }
-    }
+    writer->avoids = avoids;
+    writer->avoids_ctx = ctx;
 }
 
 static bool

@@ -724,6 +724,42 @@ a_collector_of_this_machine_before_it_was_started_is_not_taken_over(void **state
     assert_int_equal(count_objects(url, "/marks/"), 0);
 }
 
+/* One object holds 65,536 packs at most: a large collection has many. */
+static void
+marks_in_many_objects_are_one(void **state)
+{
+    (void)state;
+    enum { MARKS = 12 };
+    const whereabouts at = {.boot = OTHER_BOOT};
+    fx_err err = {0};
+    char url[URL_BYTES];
+    char id[FX_LEASE_ID_BYTES];
+    fx_id_set all = {0};
+    fx_collect_report report = {0};
+    FX_AUTO(fx_store) store = NULL;
+    new_repository(url);
+    assert_int_equal(fx_store_open(url, &store, &err), FX_OK);
+    leave_lease(url, &at, id);
+    for (unsigned number = 1; number <= MARKS; number++) {
+        char name[FX_LEASE_ID_BYTES];
+        fx_id_set one = {0};
+        const fx_chunk_id pack = {{(unsigned char)number}};
+        assert_true(snprintf(name, sizeof name, "%.49s.%u", id, number) < (int)sizeof name);
+        assert_true(fx_id_set_add(&one, &pack));
+        assert_int_equal(fx_mark_put(store, name, &one, &err), FX_OK);
+        fx_id_set_free(&one);
+    }
+    assert_int_equal(fx_marks_read(store, &all, &err), FX_OK);
+    assert_int_equal(all.count, MARKS);
+    fx_id_set_free(&all);
+    assert_int_equal(collect(url, &at_once, &report, &err), FX_ERR_BUSY);
+    assert_int_equal(count_objects(url, "/marks/"), MARKS);
+    fx_collect_options taking = at_once;
+    taking.take_over = true;
+    assert_int_equal(collect(url, &taking, &report, &err), FX_OK);
+    assert_int_equal(count_objects(url, "/marks/"), 0);
+}
+
 /* Anybody can put that a lease is over where the store lets him: then no collector waits for it. */
 static void
 a_backup_that_somebody_else_said_is_over_is_not_acknowledged(void **state)
@@ -884,6 +920,7 @@ main(void)
         cmocka_unit_test(a_writer_that_is_gone_is_revoked_and_settled),
         cmocka_unit_test(a_writer_of_this_machine_before_it_was_started_is_revoked),
         cmocka_unit_test(a_collector_of_this_machine_before_it_was_started_is_not_taken_over),
+        cmocka_unit_test(marks_in_many_objects_are_one),
         cmocka_unit_test(a_backup_that_somebody_else_said_is_over_is_not_acknowledged),
         cmocka_unit_test(a_revoked_writer_without_a_lease_is_settled),
         cmocka_unit_test(a_snapshot_that_cannot_be_read_stops_it),
