@@ -154,6 +154,9 @@ read_promotion(
         return;
     }
     read_order_bytes(in, message->order, out_order);
+    if (out_order->size_bytes == 0) { /* nothing that anybody could endorse */
+        return;
+    }
     for (size_t i = 0; i < message->n_endorsements; i++) {
         const Fortress__Ledger__Signature *from = message->endorsements[i];
         fx_endorsement *to = &out_order->endorsements[i];

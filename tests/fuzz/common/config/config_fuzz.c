@@ -1,7 +1,9 @@
-/* The configurations of the agent, the depot and the coordinator: each reads the same file. */
+/* The configurations of the agent, the depot and the coordinator, and the list of the API's tokens:
+ * each reads the same file. */
 #include "common/config/agent_config.h"
 #include "common/config/coordinator_config.h"
 #include "common/config/depot_config.h"
+#include "common/config/tokens.h"
 #include "tests/fuzz/support/file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -20,5 +22,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     FX_ASSERT((code == FX_OK) == (depot != NULL));
     code = fx_coordinator_config_load(path, &coordinator, &err);
     FX_ASSERT((code == FX_OK) == (coordinator != NULL));
+    fx_tokens tokens = {0};
+    code = fx_tokens_load(path, &tokens, &err);
+    FX_ASSERT((code == FX_OK) == (tokens.items != NULL));
+    fx_tokens_free(&tokens);
     return 0;
 }
