@@ -25,19 +25,22 @@ def write(path, rng, size):
             file.write((rng.randbytes(PIECE_BYTES) + TEXT[at : at + PIECE_BYTES])[: size - number])
 
 
+def own_reads():
+    """The bytes of all reads, as the kernel counts them: of this process and those that it has waited for."""
+    with open("/proc/self/io", encoding="ascii") as file:
+        return int(dict(line.split(": ") for line in file.read().splitlines())["rchar"])
+
+
 def run(*words):
     """Bytes of all its reads, of files of any kind; seconds; peak of its memory in bytes."""
-    began = time.monotonic()
+    before, began = own_reads(), time.monotonic()
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as child:
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        took = time.monotonic() - began
-        with open(f"/proc/{child.pid}/io", encoding="ascii") as file:
-            count = int(dict(line.split(": ") for line in file.read().splitlines())["rchar"])
         _, status, usage = os.wait4(child.pid, 0)
+        took = time.monotonic() - began
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         sys.exit(f"one_file.sh: {' '.join(words)} ended with {child.returncode}")
-    return count, took, usage.ru_maxrss * 1024
+    return own_reads() - before, took, usage.ru_maxrss * 1024
 
 
 def measure(options, folder):

@@ -132,7 +132,8 @@ def check_line(shown, status, step, report):
         assert len(line) < COLUMNS, line
         assert re.search(f"{step}: ", line), line
     assert ERASED in shown, shown
-    visible = left_visible(shown)
+    # An ordinary user's restore says that /tmp was another's.
+    visible = [line for line in left_visible(shown) if not line.startswith("Some of it had other owners")]
     assert len(visible) == 1 and visible[0].startswith(report), visible
     return lines
 
@@ -228,7 +229,6 @@ def check_replicate(repository):
 def check_repair(repository):
     """What is damaged is told on lines of its own, with the progress around."""
     packs = sorted(glob.glob(f"{repository.folder}/repo/packs/*/*"), key=os.path.getsize)
-    os.chmod(packs[-1], 0o600)
     support.flip(packs[-1], 1000, 1)
     tier = ["--from", f"{repository.folder}/tier"]
     status, shown = on_terminal("repair", "--dry-run", *tier, *repository.words)

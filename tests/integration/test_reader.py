@@ -150,7 +150,6 @@ def test_damage(folder, rng):
     refused = 0
     for path in [rng.choice(sorted(places)) for _ in range(20)] + [f"{folder}/repo/config"]:
         mode = os.stat(path).st_mode
-        os.chmod(path, 0o600)
         at, mask = rng.randrange(os.path.getsize(path)), 1 << rng.randrange(8)
         flip(path, at, mask)
         done = read("latest", back, folder, status=None)
@@ -170,7 +169,6 @@ def test_one_index(folder):
     data, back = f"{folder}/data", f"{folder}/back"
     names = sorted(os.listdir(f"{folder}/repo/indexes"))
     path = f"{folder}/repo/indexes/{names[0]}"
-    os.chmod(path, 0o600)
     flip(path, os.path.getsize(path) // 2, 1)
     done = read("latest", back, folder, status=3)
     assert f"indexes/{names[0]}" in done.err, done.err
