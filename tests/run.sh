@@ -16,6 +16,7 @@ ctest --preset asan -j "$(nproc)" 2>&1 | tee "$log" || result=$?
 # Races: the thread sanitizer over the tests of what runs on several threads.
 threaded=(unit/common/base/pool_test unit/common/loop/loop_test unit/common/http/http_test unit/common/httpd/httpd_test
     unit/common/wire/wire_test unit/common/repository/repository_test unit/common/repository/collect_test
+    unit/common/repository/collect_writers_test
     unit/agent/link/reporter_test unit/coordinator/fleet/listener_test)
 cmake --preset tsan >/dev/null
 cmake --build --preset tsan --target "${threaded[@]//\//_}"
