@@ -139,6 +139,7 @@ a_damaged_parent_gives_way_to_the_one_before(void **state)
     backup_as(key, url, 1, &first);
     backup_as(key, url, 2, &second);
     (void)snprintf(part, sizeof part, "snapshots/%.64s", second.id);
+    assert_int_equal(chmod(object_at(url, part), 0600), 0);
     assert_int_equal(truncate(object_at(url, part), 100), 0);
     assert_int_equal(find_parent(url, &found, &err), FX_OK);
     assert_string_equal(found.id, first.id);
