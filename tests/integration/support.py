@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,17 @@ def seed(environment="FORTRESS_TEST_SEED"):
     return random.Random(number)
 
 
+def remove_all(folder):
+    """With folders in it that even their owner may not enter."""
+    for top, names, _ in os.walk(folder):
+        for path in (os.path.join(top, name) for name in names):
+            with contextlib.suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+                    os.chmod(path, stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def scratch(prefix="fortress-test-", below=None):
     """A folder of the test's own, removed at the end."""
@@ -53,7 +65,7 @@ def scratch(prefix="fortress-test-", below=None):
         if before is not None:
             os.environ["FORTRESS_CACHE_DIR"] = before
         free_shared_memory(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_all(folder)
 
 
 CLAIMS = []
