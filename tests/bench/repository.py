@@ -452,8 +452,9 @@ def zstd_speed(sample):
     done = subprocess.run(
         ["zstd", "-b1", "-i1", "-B1M", sample], check=True, capture_output=True, text=True
     )
-    speeds = re.findall(r"([0-9.]+) MB/s", (done.stdout + done.stderr).replace("\r", "\n").split("\n1#")[-1])
-    return float(speeds[-2]), float(speeds[-1])
+    told = (done.stdout + done.stderr).replace("\r", "\n")  # a line drawn anew for each try
+    compress, expand = re.findall(r"([0-9.]+) MB/s, *([0-9.]+) MB/s", told)[-1]
+    return float(compress), float(expand)
 
 
 def main():
