@@ -48,7 +48,7 @@ FX_MUST_USE fx_code fx_lease_end(fx_store *store, const char *id, fx_err *err);
 /* ---- a collector's side */
 
 /* A collector's first mark has the id of its lease and no packs; the others, ".1" and so on behind
- * it. So many packs at most are in each: what reads them need not take memory for all. */
+ * it, have so many at most: no object grows with the repository. */
 enum { FX_MARK_PACK_MAX = 65536 };
 FX_MUST_USE fx_code
 fx_mark_put(fx_store *store, const char *id, const fx_id_set *packs, fx_err *err);

@@ -2,9 +2,9 @@
  * What an index of many chunks takes: memory of the process's own, room on disk, time.
  *
  *   index_memory generate DIR CHUNKS CHUNKS_IN_A_PACK    a repository with that many chunks in its
- *                                                        index objects; packs have a head and no
- * content index_memory measure DIR                             opens it, looks chunks up, adds to
- * it index_memory run PROGRAM ARGUMENT…                   any program's peak
+ *                                                        index objects; packs are heads alone
+ *   index_memory measure DIR                             opens it, looks chunks up, adds to it
+ *   index_memory run PROGRAM ARGUMENT…                   any program's peak
  *
  * Each line: what was done, seconds, peak of RssAnon in MiB.
  */

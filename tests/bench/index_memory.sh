@@ -36,6 +36,8 @@ diff -r "$source/docs" "$folder/restored$source/docs"
 "$bench" run "$agent" verify
 "$bench" run "$agent" collect --dry-run
 "$bench" run "$agent" collect
+left=$(find "$FORTRESS_REPO/marks" "$FORTRESS_REPO/leases" -type f)
+[ -z "$left" ] || { echo "index_memory.sh: the collection left $left" >&2 && exit 1; }
 "$bench" run "$agent" verify
 "$bench" run "$agent" restore latest --source docs --target "$folder/restored-again"
 diff -r "$source/docs" "$folder/restored-again$source/docs"

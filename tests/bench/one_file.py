@@ -10,6 +10,9 @@ import sys
 import tempfile
 import time
 
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "integration"))
+from support import own_reads  # noqa: E402
+
 WANTED_BYTES = 100_000_000
 OTHER_BYTES = 50_000_000
 BATCH_BYTES = 2_000_000_000  # so much lies beside the repository at a time
@@ -23,12 +26,6 @@ def write(path, rng, size):
         for number in range(0, size, 2 * PIECE_BYTES):
             at = rng.randrange(len(TEXT) - PIECE_BYTES)
             file.write((rng.randbytes(PIECE_BYTES) + TEXT[at : at + PIECE_BYTES])[: size - number])
-
-
-def own_reads():
-    """The bytes of all reads, as the kernel counts them: of this process and those that it has waited for."""
-    with open("/proc/self/io", encoding="ascii") as file:
-        return int(dict(line.split(": ") for line in file.read().splitlines())["rchar"])
 
 
 def run(*words):

@@ -1,5 +1,5 @@
-/* What tests of collections share: a repository, a backup forgotten, a collection. Include once a
- * program. */
+/* What tests of collections and tiers share: a repository, a backup forgotten, a collection, what
+ * is left. Include once a program. */
 #pragma once
 
 #include "tests/unit/common/repository/engine.h"
@@ -9,7 +9,7 @@
 
 static const fx_collect_options at_once = {.live_percent = 60};
 
-static fx_code
+static inline fx_code
 forget(const char *url, const char *id, fx_err *err)
 {
     FX_AUTO(fx_repository) repository = NULL;
@@ -19,7 +19,7 @@ forget(const char *url, const char *id, fx_err *err)
     return fx_repository_forget(repository, id, err);
 }
 
-static void
+static inline void
 new_repository(char url[URL_BYTES])
 {
     fx_err err = {0};
@@ -27,14 +27,14 @@ new_repository(char url[URL_BYTES])
     assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
 }
 
-static fx_code
+static inline fx_code
 collect(
     const char *url, const fx_collect_options *options, fx_collect_report *out_report, fx_err *err)
 {
     return fx_repository_collect(url, key, options, out_report, err);
 }
 
-static size_t
+static inline size_t
 count_objects(const char *url, const char *part)
 {
     size_t count = 0;
@@ -47,7 +47,7 @@ count_objects(const char *url, const char *part)
     return count;
 }
 
-static void
+static inline void
 expect_whole(const char *url, size_t snapshot_count)
 {
     fx_err err = {0};

@@ -1,42 +1,16 @@
-#include "tests/unit/common/repository/engine.h"
+#include "tests/unit/common/repository/collecting.h"
 
 #include "common/base/hex.h"
-#include "common/repository/collect.h"
-#include "common/repository/internal.h"
 #include "common/repository/lease.h"
 #include "common/repository/replicate.h"
 #include "common/store/store.h"
 
 static const fx_replicate_options plainly = {.job_count = 2};
-static const fx_collect_options at_once = {.live_percent = 60};
 
 static fx_code
 replicate(const char *from, const char *to, fx_replicate_report *out_report, fx_err *err)
 {
     return fx_repository_replicate(from, to, &plainly, out_report, err);
-}
-
-static fx_code
-forget(const char *url, const char *id, fx_err *err)
-{
-    FX_AUTO(fx_repository) repository = NULL;
-    if (fx_repository_open(url, key, &repository, err) != FX_OK) {
-        return err->code;
-    }
-    return fx_repository_forget(repository, id, err);
-}
-
-static size_t
-count_objects(const char *url, const char *part)
-{
-    size_t count = 0;
-    object_count = 0;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one thread */
-    (void)nftw(url + strlen("posix:"), note_object, 16, FTW_PHYS);
-    for (size_t i = 0; i < object_count; i++) {
-        count += strstr(objects[i], part) != NULL;
-    }
-    return count;
 }
 
 /* Every snapshot that is listed there can be restored. `ids` by version, from 1. */
@@ -68,20 +42,10 @@ restore_listed(const char *url, const fx_snapshot *ids, int count)
 }
 
 static void
-expect_whole(const char *url, size_t snapshot_count)
-{
-    fx_err err = {0};
-    fx_verify_report report = {0};
-    assert_int_equal(verify(url, true, &report, &err), FX_OK);
-    assert_int_equal(report.snapshot_count, snapshot_count);
-}
-
-static void
 make_source(char url[URL_BYTES], fx_snapshot *out_ids, int count)
 {
     fx_err err = {0};
-    new_url(url);
-    assert_int_equal(fx_repository_create(url, key, &err), FX_OK);
+    new_repository(url);
     for (int version = 1; version <= count; version++) {
         assert_int_equal(backup(url, version, &out_ids[version - 1], &err), FX_OK);
     }
@@ -157,7 +121,7 @@ what_was_forgotten_in_a_tier_does_not_come_back(void **state)
     new_url(to);
     assert_int_equal(replicate(from, to, &report, &err), FX_OK);
     assert_int_equal(forget(to, ids[0].id, &err), FX_OK);
-    assert_int_equal(fx_repository_collect(to, key, &at_once, &collected, &err), FX_OK);
+    assert_int_equal(collect(to, &at_once, &collected, &err), FX_OK);
     assert_int_equal(collected.removed_pack_count, 1);
     assert_int_equal(replicate(from, to, &report, &err), FX_OK);
     assert_int_equal(report.copied_count, 0);
@@ -316,7 +280,7 @@ what_the_source_calls_void_stays_in_the_tier_that_has_it(void **state)
     assert_int_equal(restore_listed(to, ids, 2), 2);
     assert_int_equal(count_objects(to, "/settled/"), 1);
     assert_int_equal(count_objects(to, "/revocations/"), 1);
-    assert_int_equal(fx_repository_collect(to, key, &options, &collected, &err), FX_OK);
+    assert_int_equal(collect(to, &options, &collected, &err), FX_OK);
     expect_whole(to, 2);
 }
 
@@ -375,15 +339,15 @@ a_snapshot_that_arrives_late_is_whole(void **state)
     (void)mkdir(objects[0], 0700);
     assert_int_equal(rename(late, arriving), 0);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(fx_repository_collect(to, key, &at_once, &collected, &err), FX_OK);
+        assert_int_equal(collect(to, &at_once, &collected, &err), FX_OK);
         assert_int_equal(collected.removed_pack_count, 0);
     }
     assert_int_equal(forget(to, ids[0].id, &err), FX_OK);
-    assert_int_equal(fx_repository_collect(to, key, &at_once, &collected, &err), FX_OK);
+    assert_int_equal(collect(to, &at_once, &collected, &err), FX_OK);
     assert_int_equal(link(arriving, late), 0);
     assert_int_equal(restore_listed(to, ids, 2), 1);
     expect_whole(to, 1);
-    assert_int_equal(fx_repository_collect(to, key, &at_once, &collected, &err), FX_OK);
+    assert_int_equal(collect(to, &at_once, &collected, &err), FX_OK);
     assert_int_equal(access(arriving, F_OK), -1);
     /* And one that was forgotten meanwhile is not listed when it comes. */
     char kept[2 * URL_BYTES];
@@ -392,7 +356,7 @@ a_snapshot_that_arrives_late_is_whole(void **state)
     assert_int_equal(forget(to, ids[1].id, &err), FX_OK);
     assert_int_equal(rename(kept, late), 0);
     assert_int_equal(restore_listed(to, ids, 2), 0);
-    assert_int_equal(fx_repository_collect(to, key, &at_once, &collected, &err), FX_OK);
+    assert_int_equal(collect(to, &at_once, &collected, &err), FX_OK);
     assert_int_equal(access(late, F_OK), -1);
 }
 
